@@ -1,0 +1,163 @@
+//! Ids and names of snapshots. Both become names of directory entries, so neither can hold a
+//! slash, begin with a dot, or be empty; and a name can never be taken for an id.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What every id begins with.
+const ID_PREFIX: &str = "snp_";
+/// How many characters follow the prefix.
+const ID_RANDOM_CHARS: usize = 26;
+/// The longest name, in bytes.
+const MAX_NAME_BYTES: usize = 63;
+
+/// A snapshot's id: `snp_` and 26 characters of `[0-9a-z]`. Never used twice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SnapshotId(String);
+
+/// A snapshot's name: `[a-z0-9][a-z0-9._-]{0,62}`, and not of the shape of an id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SnapshotName(String);
+
+/// The text is not an id, or not a name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IdError {
+    /// Not `snp_` and 26 characters of `[0-9a-z]`.
+    #[error("not a snapshot id: {0:?}")]
+    Id(String),
+    /// Not `[a-z0-9][a-z0-9._-]{0,62}`, or it looks like an id.
+    #[error("not a snapshot name: {0:?}")]
+    Name(String),
+}
+
+impl SnapshotId {
+    /// Checks the shape of `text`.
+    pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+        let text = text.into();
+        if is_id(&text) {
+            Ok(Self(text))
+        } else {
+            Err(IdError::Id(shown(&text)))
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SnapshotName {
+    /// Checks the shape of `text`.
+    pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+        let text = text.into();
+        if is_name(&text) {
+            Ok(Self(text))
+        } else {
+            Err(IdError::Name(shown(&text)))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.strip_prefix(ID_PREFIX).is_some_and(|rest| {
+        rest.len() == ID_RANDOM_CHARS && rest.bytes().all(is_lower_alphanumeric)
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES
+        && text.bytes().next().is_some_and(is_lower_alphanumeric)
+        && text
+            .bytes()
+            .all(|b| is_lower_alphanumeric(b) || b".-_".contains(&b))
+        && !is_id(text)
+}
+
+fn is_lower_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+/// What an error repeats of a text that may be long.
+fn shown(text: &str) -> String {
+    text.chars().take(MAX_NAME_BYTES + 1).collect()
+}
+
+macro_rules! text_type {
+    ($type:ty) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0
+            }
+        }
+    };
+}
+text_type!(SnapshotId);
+text_type!(SnapshotName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "snp_01arz3ndektsv4rrffq69g5fav";
+
+    #[test]
+    fn accepts_what_it_says() {
+        assert!(SnapshotId::new(ID).is_ok());
+        for name in ["a", "0", "default", "py3.11_web-2", &"x".repeat(63)] {
+            assert!(SnapshotName::new(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for id in [
+            "",
+            "snp_",
+            "..",
+            "default",
+            &ID.to_uppercase(),
+            &format!("{ID}0"),
+        ] {
+            assert!(SnapshotId::new(id).is_err(), "{id}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            ".tmp-a",
+            "-a",
+            "_a",
+            "a/b",
+            "A",
+            "a b",
+            "é",
+            ID,
+            &"x".repeat(64),
+        ] {
+            assert!(SnapshotName::new(name).is_err(), "{name}");
+        }
+    }
+}
