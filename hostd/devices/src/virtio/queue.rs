@@ -1,0 +1,240 @@
+//! A queue that its driver has enabled: chains come out, used buffers and interrupts go back.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use thiserror::Error;
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::event_loop::lock;
+use crate::pci::msix::Msix;
+
+/// A descriptor chain in guest memory.
+pub type Chain<'m> = DescriptorChain<&'m GuestMemoryMmap>;
+
+/// Chains that one event may handle. A driver that refills a queue as fast as it is emptied
+/// cannot keep the event loop from the other devices for longer than this.
+pub const MAX_CHAINS_PER_EVENT: usize = 1024;
+
+/// `VRING_AVAIL_F_NO_INTERRUPT`.
+const AVAIL_NO_INTERRUPT: u16 = 1;
+
+/// The driver broke the rules of its ring, which only a reset can mend.
+#[derive(Debug, Error)]
+pub enum QueueError {
+    /// Indices, addresses or descriptors that cannot be.
+    #[error("virtio queue {queue} is broken")]
+    Ring {
+        /// Number of the queue.
+        queue: u16,
+        /// What the ring code said.
+        source: virtio_queue::Error,
+    },
+    /// An eventfd of the host cannot be used.
+    #[error("virtio queue {queue}: notification descriptor")]
+    Kick {
+        /// Number of the queue.
+        queue: u16,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A ring in guest memory, the eventfd that the driver notifies it by, and its interrupt.
+pub struct ActiveQueue {
+    ring: Queue,
+    index: u16,
+    vector: u16,
+    kick: EventFd,
+    msix: Arc<Mutex<Msix>>,
+}
+
+impl ActiveQueue {
+    /// A queue over a ring that has been found valid.
+    pub(crate) fn new(
+        ring: Queue,
+        index: u16,
+        vector: u16,
+        kick: EventFd,
+        msix: Arc<Mutex<Msix>>,
+    ) -> Self {
+        Self {
+            ring,
+            index,
+            vector,
+            kick,
+            msix,
+        }
+    }
+
+    /// The next chain that the driver has made available.
+    ///
+    /// # Errors
+    /// When the driver claims more chains than the ring can hold.
+    pub fn pop<'m>(
+        &mut self,
+        memory: &'m GuestMemoryMmap,
+    ) -> Result<Option<Chain<'m>>, QueueError> {
+        let index = self.index;
+        let chains = self.ring.iter(memory);
+        Ok(chains
+            .map_err(|source| QueueError::Ring {
+                queue: index,
+                source,
+            })?
+            .next())
+    }
+
+    /// Puts the chain that was popped last back, to be popped again.
+    pub fn undo_pop(&mut self) {
+        self.ring.go_to_previous_position();
+    }
+
+    /// Returns a chain to the driver, `len` bytes of it written.
+    ///
+    /// # Errors
+    /// When the chain's head is not a descriptor of this ring.
+    pub fn add_used(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        head: u16,
+        len: u32,
+    ) -> Result<(), QueueError> {
+        let added = self.ring.add_used(memory, head, len);
+        added.map_err(|source| self.broken(source))
+    }
+
+    /// Interrupts the driver, if it wants to know about what was returned since the last call.
+    ///
+    /// # Errors
+    /// When the ring is not in memory any more.
+    pub fn signal(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
+        let wanted = self.ring.needs_notification(memory);
+        if wanted.map_err(|source| self.broken(source))? && !self.is_muted(memory) {
+            lock(&self.msix).trigger(self.vector);
+        }
+        Ok(())
+    }
+
+    /// Asks the driver to notify when it adds a chain. Returns whether it has added one already.
+    ///
+    /// # Errors
+    /// When the ring is not in memory any more.
+    pub fn enable_kicks(&mut self, memory: &GuestMemoryMmap) -> Result<bool, QueueError> {
+        let pending = self.ring.enable_notification(memory);
+        pending.map_err(|source| self.broken(source))
+    }
+
+    /// Tells the driver that it need not notify: the queue is being looked at anyway.
+    ///
+    /// # Errors
+    /// When the ring is not in memory any more.
+    pub fn disable_kicks(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
+        let disabled = self.ring.disable_notification(memory);
+        disabled.map_err(|source| self.broken(source))
+    }
+
+    /// Asks to be notified of the next chain beyond those that are available now, which are
+    /// left alone.
+    ///
+    /// # Errors
+    /// When the ring is not in memory any more.
+    pub fn kick_on_refill(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
+        if !self.ring.event_idx_enabled() {
+            return self.enable_kicks(memory).map(drop);
+        }
+        let filled = self.ring.avail_idx(memory, Ordering::Acquire);
+        let filled = filled.map_err(|source| self.broken(source))?;
+        // `avail_event`, the field behind the used ring's last element.
+        let at = self.ring.used_ring() + 4 + 8 * u64::from(self.ring.size());
+        let stored = memory.store(filled.0.to_le(), GuestAddress(at), Ordering::SeqCst);
+        stored.map_err(|error| self.broken(virtio_queue::Error::GuestMemory(error)))
+    }
+
+    /// Calls `each` for every available chain and returns the chain with the length that `each`
+    /// says was written; then interrupts the driver once.
+    ///
+    /// # Errors
+    /// When the ring is broken.
+    pub fn drain<'m>(
+        &mut self,
+        memory: &'m GuestMemoryMmap,
+        mut each: impl FnMut(Chain<'m>) -> u32,
+    ) -> Result<(), QueueError> {
+        let mut left = MAX_CHAINS_PER_EVENT;
+        loop {
+            self.disable_kicks(memory)?;
+            while left > 0
+                && let Some(chain) = self.pop(memory)?
+            {
+                let head = chain.head_index();
+                let written = each(chain);
+                self.add_used(memory, head, written)?;
+                left -= 1;
+            }
+            if left == 0 {
+                self.kick()?;
+                break;
+            }
+            if !self.enable_kicks(memory)? {
+                break;
+            }
+        }
+        self.signal(memory)
+    }
+
+    /// Makes the event loop come back to this queue.
+    ///
+    /// # Errors
+    /// When the eventfd cannot be written.
+    pub fn kick(&self) -> Result<(), QueueError> {
+        let queue = self.index;
+        self.kick
+            .write(1)
+            .map_err(|source| QueueError::Kick { queue, source })
+    }
+
+    /// After a pause or restore: nothing may have been lost. The event loop comes back to the
+    /// queue, and the driver is interrupted if it may not have seen all that was returned.
+    pub(crate) fn resume(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
+        if !self.is_muted(memory) && self.may_have_unseen(memory) {
+            lock(&self.msix).trigger(self.vector);
+        }
+        self.kick()
+    }
+
+    /// How far device and driver have come: next available and next used index.
+    pub(crate) fn progress(&self) -> (u16, u16) {
+        (self.ring.next_avail(), self.ring.next_used())
+    }
+
+    /// With event indices a driver that waits for interrupts has set `used_event` to the first
+    /// index that it has not seen.
+    fn may_have_unseen(&self, memory: &GuestMemoryMmap) -> bool {
+        if !self.ring.event_idx_enabled() {
+            return true;
+        }
+        let at = self.ring.avail_ring() + 4 + 2 * u64::from(self.ring.size());
+        let seen = memory.load::<u16>(GuestAddress(at), Ordering::Acquire);
+        seen.map_or(true, |seen| u16::from_le(seen) != self.ring.next_used())
+    }
+
+    /// Without event indices a driver asks for silence by a flag, which the ring code ignores.
+    fn is_muted(&self, memory: &GuestMemoryMmap) -> bool {
+        if self.ring.event_idx_enabled() {
+            return false;
+        }
+        let flags = memory.load::<u16>(GuestAddress(self.ring.avail_ring()), Ordering::Relaxed);
+        flags.is_ok_and(|flags| u16::from_le(flags) & AVAIL_NO_INTERRUPT != 0)
+    }
+
+    fn broken(&self, source: virtio_queue::Error) -> QueueError {
+        QueueError::Ring {
+            queue: self.index,
+            source,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What is saved of the socket device: its address. Connections are not; they end with the
+//! machine that had them, and a restored guest is told so.
+
+use serde::{Deserialize, Serialize};
+
+use crate::virtio::StateError;
+
+const VERSION: u32 = 1;
+
+/// Saved state of the socket device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VsockState {
+    version: u32,
+    guest_cid: u64,
+}
+
+impl VsockState {
+    pub(super) fn new(guest_cid: u64) -> Self {
+        Self {
+            version: VERSION,
+            guest_cid,
+        }
+    }
+
+    /// A guest keeps the address that it had: its listeners may be bound to it.
+    pub(super) fn validate(&self, guest_cid: u64) -> Result<(), StateError> {
+        StateError::check_version(self.version, VERSION)?;
+        if self.guest_cid != guest_cid {
+            return Err(StateError::Mismatch("guest has another CID"));
+        }
+        Ok(())
+    }
+}
