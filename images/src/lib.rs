@@ -1,1 +1,6 @@
-//! To be written.
+//! Image recipes: Debian packages to a kernel and a root file system, and those to a snapshot.
+
+pub mod command;
+pub mod cpio;
+pub mod debian;
+pub mod kernel;

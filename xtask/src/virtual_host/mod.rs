@@ -1,0 +1,261 @@
+//! The virtual host: QEMU's software CPU with AMD SVM, and Debian in it, so that there is a
+//! real `/dev/kvm` where the machine has none of use.
+//!
+//! ```text
+//!  start ──► boot ──► ready ──► stop
+//!              └─ no sign of life in BOOT_PATIENCE: its console's tail is the error
+//! ```
+//! One virtual host per cache directory, shared by every caller; a file lock orders them.
+
+mod emulator;
+mod files;
+mod initramfs;
+mod keys;
+mod machine;
+mod qmp;
+mod root;
+pub mod shelf;
+pub mod ssh;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use images::command::{command, run};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+use self::{keys::Keys, machine::Record, shelf::Shelf, ssh::Ssh};
+use crate::{paths, progress, tools};
+
+/// Booting takes seconds; ten times that on a machine that is busy with other things.
+const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+/// What the console shows when the virtual host can be used: its ssh server's first line.
+const READY: &str = "Server listening on";
+/// Bytes of the scratch disk. It is sparse.
+const SCRATCH_SIZE: u64 = 64 << 30;
+
+/// A running virtual host.
+#[derive(Debug)]
+pub struct VirtualHost {
+    directory: PathBuf,
+    runtime: PathBuf,
+    ssh: Ssh,
+    record: Record,
+}
+
+impl VirtualHost {
+    /// The running virtual host; starts one when none runs.
+    ///
+    /// # Errors
+    /// When something it needs cannot be had, or it does not boot.
+    pub fn start() -> Result<Self> {
+        let cache = paths::cache()?;
+        let _lock = lock(&cache)?;
+        if let Some(running) = Self::attach(&cache)? {
+            return Ok(running);
+        }
+        tools::ensure(tools::BUILDING)?;
+        tools::ensure(tools::REMOTE)?;
+        boot(&cache)?;
+        Self::attach(&cache)?.context("the virtual host ended as soon as it had started")
+    }
+
+    /// The running virtual host, if one runs.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub fn running() -> Result<Option<Self>> {
+        Self::attach(&paths::cache()?)
+    }
+
+    fn attach(cache: &Path) -> Result<Option<Self>> {
+        let runtime = paths::runtime(cache)?;
+        let Some(record) = Record::load(&runtime) else {
+            return Ok(None);
+        };
+        let ssh = Ssh::new(record.ssh_port, &runtime, &Keys::load(cache)?)?;
+        Ok(Some(Self {
+            directory: cache.join("virtual-host"),
+            runtime,
+            ssh,
+            record,
+        }))
+    }
+
+    /// The way to run commands in it.
+    pub fn ssh(&self) -> &Ssh {
+        &self.ssh
+    }
+
+    /// Puts `set` on the shelf and mounts it; returns its directory in the virtual host.
+    ///
+    /// # Errors
+    /// When it cannot be packed or mounted.
+    pub fn shelve(&self, set: &shelf::Set) -> Result<String> {
+        let _lock = lock(self.directory.parent().unwrap_or(&self.directory))?;
+        let slot = Shelf::new(&self.directory).put(set)?;
+        let target = format!("/run/products/{}", slot.key);
+        self.ssh.run(&format!(
+            "mountpoint -q {target} || {{ mkdir -p {target} && \
+             mount -t ext4 -o loop,ro,noload,offset={},sizelimit={} /dev/vdb {target}; }}",
+            slot.offset, slot.length
+        ))?;
+        Ok(target)
+    }
+
+    /// Forwards `port` of 127.0.0.1 to the same port of the virtual host.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn forward(&self, port: u16) -> Result<()> {
+        let line = format!("hostfwd_add net tcp:127.0.0.1:{port}-:{port}");
+        qmp::monitor(&machine::qmp_socket(&self.runtime), &line)
+            .with_context(|| format!("cannot forward port {port} of 127.0.0.1: is it taken?"))
+    }
+
+    /// Ends forwarding of `port`. No error if it was not forwarded.
+    pub fn end_forward(&self, port: u16) {
+        let line = format!("hostfwd_remove net tcp:127.0.0.1:{port}");
+        let _ = qmp::monitor(&machine::qmp_socket(&self.runtime), &line);
+    }
+
+    /// Stops it and removes its sockets. What is in the cache stays.
+    ///
+    /// # Errors
+    /// When QEMU's process does not end.
+    pub fn stop(self) -> Result<()> {
+        let _lock = lock(self.directory.parent().unwrap_or(&self.directory))?;
+        let _ = self
+            .ssh
+            .run("sync; umount /scratch 2>/dev/null || mount -o remount,ro /scratch");
+        self.ssh.disconnect();
+        let _ = qmp::execute(&machine::qmp_socket(&self.runtime), "quit", json!({}));
+        let pid = Pid::from_raw(self.record.pid);
+        if !wait_until(Duration::from_secs(10), || {
+            !self.record.is_alive(&self.runtime)
+        }) {
+            kill(pid, Signal::SIGKILL)?;
+            if !wait_until(Duration::from_secs(10), || {
+                !self.record.is_alive(&self.runtime)
+            }) {
+                bail!("QEMU (process {pid}) does not end");
+            }
+        }
+        fs::remove_dir_all(&self.runtime)?;
+        fs::remove_file(Shelf::new(&self.directory).disk())?;
+        Ok(())
+    }
+}
+
+/// Orders callers: held while a virtual host is started, changed or stopped.
+fn lock(cache: &Path) -> Result<Flock<fs::File>> {
+    let file = fs::File::create(cache.join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .context("cannot lock the cache directory")
+}
+
+fn boot(cache: &Path) -> Result<()> {
+    let kernel = root::kernel(cache)?;
+    let root = root::image(cache, &kernel)?;
+    let mut qemu = emulator::command(cache)?;
+    let keys = Keys::load(cache)?;
+
+    let directory = cache.join("virtual-host");
+    fs::create_dir_all(&directory)?;
+    let runtime = paths::runtime(cache)?;
+    let initramfs = directory.join("initramfs.cpio");
+    initramfs::write(&kernel, &keys, &initramfs)?;
+    let shelf = Shelf::new(&directory);
+    shelf.clear()?;
+    let scratch = scratch(&directory)?;
+    let console = directory.join("console.log");
+    let _ = fs::remove_file(&console);
+
+    let step = progress::step("booting the virtual host");
+    let ssh_port = free_port()?;
+    machine::describe(
+        &mut qemu,
+        &machine::Parts {
+            kernel: &kernel.vmlinux(),
+            initramfs: &initramfs,
+            root: &root,
+            shelf: shelf.disk(),
+            scratch: &scratch,
+            console: &console,
+            runtime: &runtime,
+            ssh_port,
+        },
+    );
+    // It is not to be ended by what ends this program's terminal.
+    run(qemu.process_group(0))?;
+    let pid = fs::read_to_string(machine::pid_file(&runtime))?
+        .trim()
+        .parse()?;
+    let record = Record { pid, ssh_port };
+    record.save(&runtime)?;
+    await_ready(&record, &runtime, &console)?;
+    Ssh::new(ssh_port, &runtime, &keys)?.connect()?;
+    step.done();
+    Ok(())
+}
+
+/// The disk that outlives virtual hosts; an empty file system at first.
+fn scratch(directory: &Path) -> Result<PathBuf> {
+    let path = directory.join("scratch.raw");
+    if !path.exists() {
+        let new = directory.join("scratch.new");
+        fs::File::create(&new)?.set_len(SCRATCH_SIZE)?;
+        run(command("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-m", "0"])
+            .arg(&new))?;
+        fs::rename(new, &path)?;
+    }
+    Ok(path)
+}
+
+fn await_ready(record: &Record, runtime: &Path, console: &Path) -> Result<()> {
+    let shown = || String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
+    let ended = || !record.is_alive(runtime);
+    wait_until(BOOT_PATIENCE, || shown().contains(READY) || ended());
+    let shown = shown();
+    if shown.contains(READY) && !ended() {
+        return Ok(());
+    }
+    if !ended() {
+        kill(Pid::from_raw(record.pid), Signal::SIGKILL)?;
+    }
+    let lines: Vec<&str> = shown.lines().collect();
+    let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+    bail!(
+        "the virtual host did not boot; its console ({}) ends with\n{tail}",
+        console.display()
+    )
+}
+
+/// A port of 127.0.0.1 that is free now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn wait_until(patience: Duration, condition: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > patience {
+            return false;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    true
+}
