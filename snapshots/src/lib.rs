@@ -23,8 +23,11 @@ pub mod state;
 pub mod store;
 pub mod template;
 
+mod bytes;
 mod digest;
 mod id;
+mod threads;
+mod zero;
 
 pub use digest::Digest;
 pub use id::{IdError, SnapshotId, SnapshotName};

@@ -1,4 +1,21 @@
 //! `manifest.json`: what a snapshot is, and what its files must be.
+//!
+//! ```text
+//! {"blake3":"<64 digits>","manifest":{
+//!   "format_version": 1,
+//!   …
+//! }}
+//! ```
+//!
+//! The file is JSON for people and `jq`, but its first and last bytes are fixed, and the digest is of the very
+//! bytes of the inner object: any flipped bit of the file is found before JSON is parsed. Then comes the version, so
+//! that a later one is named as such, and only then the fields: unknown ones are refused and every value
+//! is checked. At most [`MAX_MANIFEST_BYTES`].
+
+mod envelope;
+mod validate;
+
+pub use envelope::{MAX_MANIFEST_BYTES, ManifestError};
 
 use std::collections::BTreeMap;
 
@@ -137,31 +154,10 @@ pub struct LayerRecord {
     pub blocks: Digest,
 }
 
-/// Why a manifest was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// Another version of Thaw wrote it.
-    #[error("snapshot format {found}; this Thaw reads format {FORMAT_VERSION}")]
-    Version {
-        /// The version that the file names.
-        found: u32,
-    },
-}
-
 impl Manifest {
-    /// The bytes of `manifest.json`. Fails for a value that [`Manifest::decode`] would refuse.
-    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
-        unimplemented!()
-    }
-
-    /// Checks and reads the bytes of `manifest.json`.
-    pub fn decode(_bytes: &[u8]) -> Result<Self, ManifestError> {
-        unimplemented!()
-    }
-
     /// Bytes on disk: memory and disk layers together.
     pub fn stored_bytes(&self) -> u64 {
-        unimplemented!()
+        let layers = self.files.layers.iter().map(|layer| layer.stored_bytes);
+        layers.fold(self.files.memory.size, u64::saturating_add)
     }
 }

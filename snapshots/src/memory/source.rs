@@ -7,6 +7,10 @@ use std::ops::Range;
 ///
 /// The vmm implements this on its mapping, so that this crate needs no unsafe code.
 /// Called from several threads at once.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a machine without memory does not exist"
+)]
 pub trait MemorySource: Sync {
     /// Bytes altogether: a positive multiple of [`PAGE_BYTES`](super::PAGE_BYTES), at most
     /// [`MAX_MEMORY_BYTES`](super::MAX_MEMORY_BYTES).
