@@ -77,7 +77,8 @@ pub trait VirtioDevice: Send + 'static {
     /// Takes a write to the device's configuration space; most have nothing to write.
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
 
-    /// The driver is gone: everything that it brought about is to be forgotten.
+    /// The driver is gone: everything that it brought about is to be forgotten. Until the next
+    /// [`on_queue`](Self::on_queue) none of the [`sources`](Self::sources) may be readable.
     fn reset(&mut self);
 
     /// Descriptors to watch beside the queues' notifications. Asked once.

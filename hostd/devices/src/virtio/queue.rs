@@ -137,21 +137,33 @@ impl ActiveQueue {
         disabled.map_err(|source| self.broken(source))
     }
 
-    /// Asks to be notified of the next chain beyond those that are available now, which are
-    /// left alone.
+    /// How many chains the driver has made available since it began, modulo 2^16.
     ///
     /// # Errors
     /// When the ring is not in memory any more.
-    pub fn kick_on_refill(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
-        if !self.ring.event_idx_enabled() {
-            return self.enable_kicks(memory).map(drop);
-        }
+    pub fn available(&self, memory: &GuestMemoryMmap) -> Result<u16, QueueError> {
         let filled = self.ring.avail_idx(memory, Ordering::Acquire);
-        let filled = filled.map_err(|source| self.broken(source))?;
+        filled
+            .map(|filled| filled.0)
+            .map_err(|source| self.broken(source))
+    }
+
+    /// Asks to be notified of the next chain beyond those that are available now, which are
+    /// left alone. Returns [`available`](Self::available) as it was then.
+    ///
+    /// # Errors
+    /// When the ring is not in memory any more.
+    pub fn kick_on_refill(&mut self, memory: &GuestMemoryMmap) -> Result<u16, QueueError> {
+        let filled = self.available(memory)?;
+        if !self.ring.event_idx_enabled() {
+            self.enable_kicks(memory)?;
+            return Ok(filled);
+        }
         // `avail_event`, the field behind the used ring's last element.
         let at = self.ring.used_ring() + 4 + 8 * u64::from(self.ring.size());
-        let stored = memory.store(filled.0.to_le(), GuestAddress(at), Ordering::SeqCst);
-        stored.map_err(|error| self.broken(virtio_queue::Error::GuestMemory(error)))
+        let stored = memory.store(filled.to_le(), GuestAddress(at), Ordering::SeqCst);
+        stored.map_err(|error| self.broken(virtio_queue::Error::GuestMemory(error)))?;
+        Ok(filled)
     }
 
     /// Calls `each` for every available chain and returns the chain with the length that `each`

@@ -178,6 +178,14 @@ impl<D: VirtioDevice> VirtioPci<D> {
             .collect()
     }
 
+    /// Gives up on a driver, until it resets the device.
+    fn needs_reset(&mut self) {
+        self.queues.fill_with(|| None);
+        self.device.reset();
+        self.registers.set_needs_reset();
+        self.interrupt_config();
+    }
+
     /// Runs a piece of the device's work. A driver that broke its ring gets no more of it.
     fn work(&mut self, piece: impl FnOnce(&mut D, &mut DeviceIo<'_>) -> Result<(), QueueError>) {
         if !self.registers.is_active() {
@@ -238,10 +246,5 @@ impl<D> VirtioPci<D> {
             let vector = self.registers.config_vector();
             lock(&self.msix).trigger(vector);
         }
-    }
-
-    fn needs_reset(&mut self) {
-        self.registers.set_needs_reset();
-        self.interrupt_config();
     }
 }

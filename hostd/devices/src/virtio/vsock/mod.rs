@@ -4,11 +4,21 @@
 //! `OK <host port>\n` once a program in the guest has accepted. From then on the connection is
 //! the stream.
 
+mod connection;
+mod credit;
+mod events;
+mod handshake;
+mod mux;
+mod packet;
+mod reset;
 mod state;
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use mux::Mux;
+use reset::Reset;
 pub use state::VsockState;
 
 use super::{DeviceIo, DeviceState, DeviceType, QueueError, StateError, VirtioDevice, copy_config};
@@ -32,8 +42,10 @@ pub trait Connector: Send {
 /// The socket device.
 pub struct Vsock {
     guest_cid: u64,
-    listener: UnixListener,
-    connector: Option<Box<dyn Connector>>,
+    mux: Mux,
+    reset: Reset,
+    /// Packets of the guest wait until there is room to answer them.
+    stalled: bool,
 }
 
 impl Vsock {
@@ -50,11 +62,11 @@ impl Vsock {
         if guest_cid < MIN_GUEST_CID || guest_cid == u32::MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        listener.set_nonblocking(true)?;
         Ok(Self {
             guest_cid: guest_cid.into(),
-            listener,
-            connector,
+            mux: Mux::new(guest_cid.into(), listener, connector)?,
+            reset: Reset::Idle,
+            stalled: false,
         })
     }
 }
@@ -76,20 +88,34 @@ impl VirtioDevice for Vsock {
         copy_config(&self.guest_cid.to_le_bytes(), offset, data);
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self) {
+        self.mux.clear();
+        self.reset = Reset::Idle;
+        self.stalled = false;
+    }
 
-    fn on_queue(&mut self, _queue: usize, _io: &mut DeviceIo<'_>) -> Result<(), QueueError> {
-        Ok(())
+    fn sources(&self) -> Vec<RawFd> {
+        vec![self.mux.as_raw_fd()]
+    }
+
+    fn on_queue(&mut self, queue: usize, io: &mut DeviceIo<'_>) -> Result<(), QueueError> {
+        self.handle_queue(queue, io)
+    }
+
+    fn on_source(&mut self, _source: usize, io: &mut DeviceIo<'_>) -> Result<(), QueueError> {
+        self.handle_sockets(io)
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Vsock(VsockState::new(self.guest_cid))
+        DeviceState::Vsock(VsockState::new(self.guest_cid, self.mux.next_port()))
     }
 
     fn restore(&mut self, state: &DeviceState) -> Result<(), StateError> {
-        match state {
-            DeviceState::Vsock(state) => state.validate(self.guest_cid),
-            _ => Err(StateError::Kind),
-        }
+        let DeviceState::Vsock(state) = state else {
+            return Err(StateError::Kind);
+        };
+        self.mux.set_next_port(state.validate(self.guest_cid)?);
+        self.reset = Reset::Due;
+        Ok(())
     }
 }

@@ -12,22 +12,25 @@ const VERSION: u32 = 1;
 pub struct VsockState {
     version: u32,
     guest_cid: u64,
+    next_port: u32,
 }
 
 impl VsockState {
-    pub(super) fn new(guest_cid: u64) -> Self {
+    pub(super) fn new(guest_cid: u64, next_port: u32) -> Self {
         Self {
             version: VERSION,
             guest_cid,
+            next_port,
         }
     }
 
-    /// A guest keeps the address that it had: its listeners may be bound to it.
-    pub(super) fn validate(&self, guest_cid: u64) -> Result<(), StateError> {
+    /// A guest keeps the address that it had: its listeners may be bound to it. Returns the port
+    /// to go on from.
+    pub(super) fn validate(&self, guest_cid: u64) -> Result<u32, StateError> {
         StateError::check_version(self.version, VERSION)?;
         if self.guest_cid != guest_cid {
             return Err(StateError::Mismatch("guest has another CID"));
         }
-        Ok(())
+        Ok(self.next_port)
     }
 }
