@@ -66,3 +66,6 @@ pub const MAX_MEMORY_BYTES: u64 = 16 << 30;
 pub const MIN_CHUNK_BYTES: usize = 64 << 10;
 /// The largest chunk that the format allows, in bytes: 64 pages.
 pub const MAX_CHUNK_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;
