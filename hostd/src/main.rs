@@ -1,2 +1,81 @@
-//! To be written.
-fn main() {}
+//! `hostd`: reads like what happens when it starts.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use hostd::config::{Args, Config};
+use hostd::database::Database;
+use hostd::host::cgroup::Cgroups;
+use hostd::recovery::recover;
+use hostd::sandboxes::Sandboxes;
+use hostd::server::Listeners;
+use hostd::services::Services;
+use hostd::state_dir::StateDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start_logging(&args).and_then(|()| run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hostd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::from_args(args)?;
+    let stop = stop_on_signals()?;
+
+    let state_dir = StateDir::open(&config.state_dir)?;
+    let database = Database::open(&state_dir.database())?;
+    let cgroups = Cgroups::open(state_dir.root());
+    recover(&state_dir, &database, cgroups.as_ref()).await?;
+
+    let listeners = Listeners::bind(&config).await?;
+    let services = Services::start(config, state_dir, database, cgroups, stop)?;
+    let sandboxes = Sandboxes::new(services.clone());
+    for address in listeners.addresses() {
+        println!("hostd {}: listening on {address}", hostd::VERSION);
+    }
+    let served = listeners.serve(sandboxes).await;
+
+    tracing::info!("ending all sandboxes");
+    services.stop().await;
+    served.context("serving")
+}
+
+/// The first signal ends hostd in order.
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopping.cancel();
+    });
+    Ok(stop)
+}
+
+/// Logs go to stderr; stdout has only the addresses.
+fn start_logging(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?}", args.log))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if args.log_json {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The guest's agent: gRPC over vsock, and nothing of it trusted.
+//!
+//! Replies are decoded with size limits, headers too, every unary call has a deadline, and windows
+//! bound what unread streams may hold in memory. A lie costs the liar's sandbox only.
+
+pub mod barrier;
+pub mod connect;
+pub mod vsock;
+
+use std::future::Future;
+use std::time::Duration;
+
+use protocol::MAX_MESSAGE_BYTES;
+use protocol::agent::v1::agent_client::AgentClient;
+use protocol::agent::v1::files_client::FilesClient;
+use protocol::agent::v1::processes_client::ProcessesClient;
+use protocol::agent::v1::{FreezeRequest, StatsRequest};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::error::{Error, Result, chain};
+
+/// Answers to the control calls are tiny.
+const MAX_CONTROL_BYTES: usize = 64 << 10;
+/// Freeze flushes file systems; on a slow disk that is long.
+const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+/// Figures are read from /proc.
+const STATS_LIMIT: Duration = Duration::from_secs(5);
+
+/// A connection to one guest's agent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    channel: Channel,
+    version: String,
+}
+
+/// What the guest says of itself; it may lie.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GuestFigures {
+    /// PID 1 and the agent, in bytes.
+    pub agent_pss: u64,
+}
+
+impl Agent {
+    /// The version the agent says it has.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The calls about processes.
+    pub fn processes(&self) -> ProcessesClient<Channel> {
+        ProcessesClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The calls about files.
+    pub fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Freezes the sandbox's processes and flushes its file systems. Undone by [`Agent::enter`].
+    pub async fn freeze(&self) -> Result<()> {
+        let mut control = self.control();
+        limited("Freeze", FREEZE_LIMIT, control.freeze(FreezeRequest {}))
+            .await
+            .map(drop)
+    }
+
+    /// The guest's own figures.
+    pub async fn figures(&self) -> Result<GuestFigures> {
+        let mut control = self.control();
+        let figures = limited("Stats", STATS_LIMIT, control.stats(StatsRequest {})).await?;
+        Ok(GuestFigures {
+            agent_pss: figures.agent_pss_bytes,
+        })
+    }
+
+    fn control(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel.clone()).max_decoding_message_size(MAX_CONTROL_BYTES)
+    }
+}
+
+/// Runs a unary call with a deadline, and sorts its errors.
+async fn limited<T>(
+    call: &'static str,
+    limit: Duration,
+    answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(agent_error(status)),
+        Err(_) => Err(Error::AgentTimeout { call, limit }),
+    }
+}
+
+/// What an agent said on purpose passes; what looks like a broken agent or connection is told apart.
+pub fn agent_error(status: Status) -> Error {
+    if is_broken(&status) {
+        let cause = std::error::Error::source(&status).map(chain);
+        return Error::AgentProtocol(cause.unwrap_or_else(|| status.message().to_owned()));
+    }
+    Error::Agent(Box::new(status))
+}
+
+/// Our own side makes such a status of a connection that broke, or of a reply that cannot be decoded or is
+/// too large. An agent that means such a code says more in its details.
+fn is_broken(status: &Status) -> bool {
+    let from_our_side = std::error::Error::source(status).is_some();
+    let undecodable = matches!(
+        status.code(),
+        Code::Internal | Code::Unknown | Code::OutOfRange | Code::Unimplemented
+    );
+    from_our_side || (undecodable && status.details().is_empty())
+}

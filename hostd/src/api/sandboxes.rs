@@ -1,0 +1,198 @@
+//! Sandboxes.
+
+use futures::{StreamExt, stream};
+use protocol::hostd::v1::sandboxes_server::Sandboxes as Service;
+use protocol::hostd::v1::{
+    CreateSandboxRequest, ExtendTimeoutRequest, GetSandboxRequest, KillSandboxRequest,
+    ListSandboxesRequest, ListSandboxesResponse, PauseSandboxRequest, ResumeSandboxRequest,
+    Sandbox, SandboxEvent, WatchRequest,
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
+
+use super::{Answers, Response, page, wire};
+use crate::database::Filter;
+use crate::error::{Error, Result};
+use crate::id::SandboxId;
+use crate::sandbox::spec::{MAX_TIMEOUT, check_labels};
+use crate::sandboxes::Sandboxes;
+use crate::services::Event;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct SandboxesApi {
+    /// All of them.
+    pub sandboxes: Sandboxes,
+}
+
+#[tonic::async_trait]
+impl Service for SandboxesApi {
+    type WatchStream = Answers<SandboxEvent>;
+
+    async fn create(&self, request: Request<CreateSandboxRequest>) -> Response<Sandbox> {
+        let spec = wire::spec(request.into_inner())?;
+        let record = self.sandboxes.create(spec).await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn get(&self, request: Request<GetSandboxRequest>) -> Response<Sandbox> {
+        let record = self
+            .sandboxes
+            .record(&request.into_inner().sandbox_id)
+            .await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListSandboxesRequest>,
+    ) -> Response<ListSandboxesResponse> {
+        let request = request.into_inner();
+        let labels = wire::labels(request.labels);
+        check_labels(&labels)?;
+        let states = request
+            .states
+            .into_iter()
+            .map(wire::state)
+            .collect::<Result<_>>()?;
+        let (size, after) = (
+            page::size(request.page_size)?,
+            page::sandboxes_after(&request.page_token)?,
+        );
+        let page = self
+            .sandboxes
+            .list(Filter { labels, states }, after, size)
+            .await?;
+        Ok(tonic::Response::new(ListSandboxesResponse {
+            sandboxes: page.records.iter().map(wire::sandbox).collect(),
+            next_page_token: page
+                .next
+                .as_ref()
+                .map(page::sandboxes_token)
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn kill(&self, request: Request<KillSandboxRequest>) -> Response<Sandbox> {
+        let record = self
+            .sandboxes
+            .kill(&request.into_inner().sandbox_id)
+            .await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn pause(&self, request: Request<PauseSandboxRequest>) -> Response<Sandbox> {
+        let sandbox = self
+            .sandboxes
+            .living_one(&request.into_inner().sandbox_id)
+            .await?;
+        let record = sandbox.pause().await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn resume(&self, request: Request<ResumeSandboxRequest>) -> Response<Sandbox> {
+        let sandbox = self
+            .sandboxes
+            .living_one(&request.into_inner().sandbox_id)
+            .await?;
+        let record = sandbox.resume().await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn extend_timeout(&self, request: Request<ExtendTimeoutRequest>) -> Response<Sandbox> {
+        let request = request.into_inner();
+        let timeout = request
+            .timeout
+            .ok_or_else(|| Error::invalid("timeout", "is missing"))?;
+        let timeout = wire::duration("timeout", timeout)?;
+        if timeout.is_zero() || timeout > MAX_TIMEOUT {
+            return Err(
+                Error::invalid("timeout", "must be more than nothing and at most a year").into(),
+            );
+        }
+        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let record = sandbox.extend(timeout).await?;
+        Ok(tonic::Response::new(wire::sandbox(&record)))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Response<Self::WatchStream> {
+        let wanted = request.into_inner().sandbox_id;
+        let services = self.sandboxes.services();
+        // Listens first, so that nothing happens between the present and the future.
+        let watcher = Watcher {
+            events: services.events.subscribe(),
+            stopping: services.stopping.clone(),
+            only: None,
+            over: false,
+        };
+        if wanted.is_empty() {
+            return Ok(tonic::Response::new(watcher.stream()));
+        }
+        let record = self.sandboxes.record(&wanted).await?;
+        let present = Event {
+            time: std::time::SystemTime::now(),
+            record: record.clone(),
+        };
+        let watcher = Watcher {
+            only: Some(record.id.clone()),
+            over: record.phase.has_ended(),
+            ..watcher
+        };
+        let present = stream::iter([Ok(event(&present))]);
+        Ok(tonic::Response::new(Box::pin(
+            present.chain(watcher.stream()),
+        )))
+    }
+}
+
+/// Turns the broadcast into one client's stream. It ends with the sandbox that is watched, or with hostd.
+struct Watcher {
+    events: broadcast::Receiver<Event>,
+    stopping: CancellationToken,
+    only: Option<SandboxId>,
+    over: bool,
+}
+
+impl Watcher {
+    fn stream(self) -> Answers<SandboxEvent> {
+        Box::pin(stream::unfold(self, |mut watcher| async move {
+            watcher.next().await.map(|item| (item, watcher))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<Result<SandboxEvent, Status>> {
+        while !self.over {
+            let received = tokio::select! {
+                biased;
+                received = self.events.recv() => received,
+                () = self.stopping.cancelled() => return None,
+            };
+            match received {
+                Ok(change)
+                    if self
+                        .only
+                        .as_ref()
+                        .is_none_or(|only| *only == change.record.id) =>
+                {
+                    self.over = self.only.is_some() && change.record.phase.has_ended();
+                    return Some(Ok(event(&change)));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(lost)) => {
+                    self.over = true;
+                    return Some(Err(Error::WatchLagged(lost).into()));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+        None
+    }
+}
+
+fn event(event: &Event) -> SandboxEvent {
+    SandboxEvent {
+        time: Some(event.time.into()),
+        sandbox: Some(wire::sandbox(&event.record)),
+    }
+}

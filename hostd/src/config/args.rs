@@ -1,0 +1,78 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::ListenAddress;
+
+/// Runs Linux microVMs restored from memory snapshots, for clients over gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "hostd", version)]
+pub struct Args {
+    /// Directory for the database, snapshots and running sandboxes; one hostd at a time
+    #[arg(
+        long,
+        env = "THAW_STATE_DIR",
+        default_value = "/var/lib/thaw",
+        value_name = "DIR"
+    )]
+    pub state_dir: PathBuf,
+    /// Directory of installed images; may be repeated [default: STATE/images]
+    #[arg(long, value_name = "DIR")]
+    pub images: Vec<PathBuf>,
+    /// Further snapshot store, only read from; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub snapshots: Vec<PathBuf>,
+    /// Where to serve gRPC: unix:PATH or tcp:ADDRESS:PORT; may be repeated
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "unix:/run/thaw/hostd.sock"
+    )]
+    pub listen: Vec<ListenAddress>,
+    /// Permission bits of unix sockets, in octal; whoever can open one is trusted
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = octal)]
+    pub socket_mode: u32,
+    /// File with the bearer token that TCP clients must send
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate chain (PEM) for TLS on TCP listeners
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of --tls-cert
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Only TCP clients with a certificate of this authority (PEM) are served
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// The vmm binary [default: beside hostd]
+    #[arg(long, value_name = "FILE")]
+    pub vmm: Option<PathBuf>,
+    /// How many vmm processes are kept started, so that Create need not wait for one
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub vmm_pool: usize,
+    /// How many sandboxes may live at once [default: one for every 64 MiB of memory]
+    #[arg(long, value_name = "N")]
+    pub max_sandboxes: Option<usize>,
+    /// Memory for snapshots kept ready, in bytes [default: a quarter of the host's]
+    #[arg(long, value_name = "BYTES")]
+    pub template_cache_bytes: Option<u64>,
+    /// How long a guest may take until its agent speaks
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub boot_timeout: Duration,
+    /// How long the records of ended sandboxes are kept
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub keep_records: Duration,
+    /// What to log, for example `info` or `hostd=debug`
+    #[arg(long, env = "THAW_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Log as JSON lines
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+fn octal(text: &str) -> Result<u32, std::num::ParseIntError> {
+    u32::from_str_radix(text.trim_start_matches("0o"), 8)
+}

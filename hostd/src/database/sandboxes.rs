@@ -1,0 +1,167 @@
+//! The sandboxes' records: put, get, page through, prune.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, params, params_from_iter};
+
+use super::{Database, DatabaseError};
+use crate::id::SandboxId;
+use crate::sandbox::record::{Record, State};
+
+/// Which records a list is of.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// All must be there with these values.
+    pub labels: BTreeMap<String, String>,
+    /// Empty: those that have not ended.
+    pub states: Vec<State>,
+}
+
+/// Where a list goes on: after this record, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// When the last record given was made, in microseconds since 1970.
+    pub created: i64,
+    /// Its id, for those of the same instant.
+    pub id: SandboxId,
+}
+
+/// One page.
+#[derive(Debug)]
+pub struct Page {
+    /// Newest first.
+    pub records: Vec<Record>,
+    /// Absent on the last page.
+    pub next: Option<Cursor>,
+}
+
+impl Database {
+    /// Writes a record over its predecessor.
+    pub async fn put_sandbox(&self, record: &Record) -> Result<(), DatabaseError> {
+        let row = params_from_iter([
+            Value::Text(record.id.to_string()),
+            Value::Integer(micros(record.created_at)),
+            record
+                .ended_at
+                .map_or(Value::Null, |at| Value::Integer(micros(at))),
+            Value::Text(record.phase.state().name().to_owned()),
+            Value::Text(serde_json::to_string(&record.labels)?),
+            Value::Text(serde_json::to_string(record)?),
+        ]);
+        self.call(move |connection| {
+            let mut put = connection.prepare_cached(
+                "INSERT INTO sandboxes (id, created, ended, state, labels, record) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, state = excluded.state, record = excluded.record",
+            )?;
+            put.execute(row)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// One record, living or ended.
+    pub async fn sandbox(&self, id: SandboxId) -> Result<Option<Record>, DatabaseError> {
+        self.call(move |connection| {
+            let mut get = connection.prepare_cached("SELECT record FROM sandboxes WHERE id = ?")?;
+            let json: Option<String> = get.query_row([id.as_str()], |row| row.get(0)).optional()?;
+            Ok(json.map(|json| serde_json::from_str(&json)).transpose()?)
+        })
+        .await
+    }
+
+    /// Every record that has not ended.
+    pub async fn living_sandboxes(&self) -> Result<Vec<Record>, DatabaseError> {
+        self.call(|connection| {
+            let mut living =
+                connection.prepare_cached("SELECT record FROM sandboxes WHERE ended IS NULL")?;
+            let rows = living.query_map([], |row| row.get::<_, String>(0))?;
+            rows.map(|json| Ok(serde_json::from_str(&json?)?)).collect()
+        })
+        .await
+    }
+
+    /// A page of at most `size` records that match, after `after`.
+    pub async fn list_sandboxes(
+        &self,
+        filter: Filter,
+        after: Option<Cursor>,
+        size: usize,
+    ) -> Result<Page, DatabaseError> {
+        self.call(move |connection| {
+            let (sql, values) = query(&filter, after.as_ref(), size);
+            let mut list = connection.prepare_cached(&sql)?;
+            let rows = list.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
+            let mut records = rows
+                .map(|json| Ok(serde_json::from_str::<Record>(&json?)?))
+                .collect::<Result<Vec<_>, DatabaseError>>()?;
+            // One more than asked for was read, to know whether there is another page.
+            let more = records.len() > size;
+            records.truncate(size);
+            let next = records.last().filter(|_| more).map(|last| Cursor {
+                created: micros(last.created_at),
+                id: last.id.clone(),
+            });
+            Ok(Page { records, next })
+        })
+        .await
+    }
+
+    /// Forgets records that ended before `before`, and the oldest beyond `most`. Returns how many.
+    pub async fn prune_sandboxes(
+        &self,
+        before: SystemTime,
+        most: usize,
+    ) -> Result<usize, DatabaseError> {
+        self.call(move |connection| {
+            let old = connection.execute("DELETE FROM sandboxes WHERE ended < ?", [micros(before)])?;
+            let many = connection.execute(
+                "DELETE FROM sandboxes WHERE id IN
+                   (SELECT id FROM sandboxes WHERE ended IS NOT NULL ORDER BY ended DESC, id DESC LIMIT -1 OFFSET ?)",
+                params![most as i64],
+            )?;
+            Ok(old + many)
+        })
+        .await
+    }
+}
+
+fn query(filter: &Filter, after: Option<&Cursor>, size: usize) -> (String, Vec<Value>) {
+    let mut sql = String::from("SELECT record FROM sandboxes WHERE ");
+    let mut values = Vec::new();
+    if filter.states.is_empty() {
+        sql.push_str("ended IS NULL");
+    } else {
+        let marks = vec!["?"; filter.states.len()].join(", ");
+        sql.push_str(&format!("state IN ({marks})"));
+        values.extend(
+            filter
+                .states
+                .iter()
+                .map(|state| Value::Text(state.name().to_owned())),
+        );
+    }
+    for (key, value) in &filter.labels {
+        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)");
+        values.push(Value::Text(key.clone()));
+        values.push(Value::Text(value.clone()));
+    }
+    if let Some(cursor) = after {
+        sql.push_str(" AND (created, id) < (?, ?)");
+        values.push(Value::Integer(cursor.created));
+        values.push(Value::Text(cursor.id.to_string()));
+    }
+    sql.push_str(" ORDER BY created DESC, id DESC LIMIT ?");
+    values.push(Value::Integer(
+        i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1),
+    ));
+    (sql, values)
+}
+
+fn micros(time: SystemTime) -> i64 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,93 @@
+//! Checks every requirement, says what was found and what to do.
+
+mod kernel;
+mod kvm;
+mod resources;
+
+use crate::services::Services;
+
+/// One requirement, looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is required.
+    pub requirement: &'static str,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What there is.
+    pub found: String,
+    /// What to do; empty when all is well.
+    pub remedy: String,
+}
+
+/// How a requirement stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Met.
+    Ok,
+    /// Not met, but sandboxes run.
+    Warning,
+    /// Not met, and sandboxes cannot run.
+    Failed,
+}
+
+impl Check {
+    fn ok(requirement: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            requirement,
+            verdict: Verdict::Ok,
+            found: found.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn warning(
+        requirement: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            requirement,
+            verdict: Verdict::Warning,
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    fn failed(
+        requirement: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            requirement,
+            verdict: Verdict::Failed,
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Looks at everything, now.
+pub async fn examine(services: &Services) -> Vec<Check> {
+    let probe = kvm::probe(&services.config.vmm).await;
+    let mut checks = vec![
+        kvm::vmm_binary(&services.config.vmm, &probe),
+        kvm::kvm(&probe),
+    ];
+    let state_dir = services.state_dir.root().to_owned();
+    let images = services.images.clone();
+    let rest = tokio::task::spawn_blocking(move || {
+        let mut checks = kernel::checks();
+        checks.extend(resources::checks(&state_dir, &images));
+        checks
+    });
+    match rest.await {
+        Ok(rest) => checks.extend(rest),
+        Err(error) => checks.push(Check::failed(
+            "doctor",
+            error.to_string(),
+            "report this as a bug",
+        )),
+    }
+    checks
+}

@@ -1,0 +1,99 @@
+//! What the host's kernel must offer.
+
+use std::path::Path;
+
+use super::Check;
+use crate::host::cgroup;
+use crate::host::facts::kernel_release;
+
+/// The oldest kernel that all of this is tried on: Debian 12's.
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+pub(super) fn checks() -> Vec<Check> {
+    vec![kernel(), cgroups(), userfaultfd(), tun(), nftables()]
+}
+
+fn kernel() -> Check {
+    const REQUIREMENT: &str = "Linux 6.1 or newer";
+    let release = kernel_release();
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= OLDEST_KERNEL {
+        return Check::ok(REQUIREMENT, release);
+    }
+    Check::warning(
+        REQUIREMENT,
+        release,
+        "upgrade the kernel; older ones are not tried",
+    )
+}
+
+fn cgroups() -> Check {
+    const REQUIREMENT: &str = "cgroup v2";
+    match cgroup::mount_point() {
+        Some(mount) if is_writable(&mount) => Check::ok(REQUIREMENT, mount.display().to_string()),
+        Some(mount) => Check::warning(
+            REQUIREMENT,
+            format!("{} cannot be written to", mount.display()),
+            "run hostd as root on the host's own cgroups",
+        ),
+        None => Check::warning(
+            REQUIREMENT,
+            "not mounted",
+            "mount it: mount -t cgroup2 none /sys/fs/cgroup",
+        ),
+    }
+}
+
+fn userfaultfd() -> Check {
+    const REQUIREMENT: &str = "userfaultfd";
+    // The device, or as root the system call, which this file comes with.
+    let found = ["/dev/userfaultfd", "/proc/sys/vm/unprivileged_userfaultfd"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    match found {
+        Some(path) => Check::ok(REQUIREMENT, path),
+        None => Check::warning(
+            REQUIREMENT,
+            "not in this kernel",
+            "use a kernel with CONFIG_USERFAULTFD for restores on demand",
+        ),
+    }
+}
+
+fn tun() -> Check {
+    const REQUIREMENT: &str = "tun devices";
+    let device = Path::new("/dev/net/tun");
+    match std::fs::File::options().read(true).write(true).open(device) {
+        Ok(_) => Check::ok(REQUIREMENT, device.display().to_string()),
+        Err(error) => Check::warning(
+            REQUIREMENT,
+            format!("{}: {error}", device.display()),
+            "modprobe tun; needed for sandboxes with a network",
+        ),
+    }
+}
+
+fn nftables() -> Check {
+    const REQUIREMENT: &str = "nftables";
+    let directories = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
+    let found = directories
+        .iter()
+        .map(|directory| Path::new(directory).join("nft"))
+        .find(|path| path.is_file());
+    match found {
+        Some(path) => Check::ok(REQUIREMENT, path.display().to_string()),
+        None => Check::warning(
+            REQUIREMENT,
+            "no nft binary",
+            "apt-get install nftables; needed for sandboxes with a network",
+        ),
+    }
+}
+
+fn is_writable(directory: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    access(directory, AccessFlags::W_OK).is_ok()
+}

@@ -1,0 +1,6 @@
+//! The machine that hostd runs on: what it is, and whether it is fit.
+
+pub mod cgroup;
+pub mod doctor;
+pub mod facts;
+pub mod memory;

@@ -1,0 +1,333 @@
+//! The task that owns a sandbox: makes it, serves its commands, notices its end, removes it.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::end::End;
+use super::machine::{Machine, vmm_error};
+use super::plan::Plan;
+use super::record::{Phase, Record, StopReason};
+use super::{COMMAND_QUEUE, Command, MachineFigures, Sandbox, Shared};
+use crate::agent::Agent;
+use crate::agent::barrier::Identity;
+use crate::error::{Context, Error, Result, chain};
+use crate::services::{Event, Services};
+
+/// When a step fails because the vmm is dying, its death is noticed within this, and is the better reason.
+const DEATH_NOTICE: Duration = Duration::from_millis(250);
+
+/// The task's own state.
+pub struct Actor {
+    pub(super) services: Arc<Services>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) plan: Plan,
+    pub(super) identity: Identity,
+    pub(super) boot_timeout: Duration,
+    record: watch::Sender<Arc<Record>>,
+    expires: Option<Instant>,
+    /// Counts against the host's limit for as long as anything of the sandbox is there.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What a new actor is given.
+pub struct Birth {
+    /// The first record, in phase Creating.
+    pub record: Record,
+    /// What it will run.
+    pub plan: Plan,
+    /// Who it will be.
+    pub identity: Identity,
+    /// How long its guest may take.
+    pub boot_timeout: Duration,
+    /// When it ends by itself, counted from now.
+    pub timeout: Option<Duration>,
+    /// Its place among the host's sandboxes.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// The queue of a sandbox's commands.
+#[derive(Debug)]
+pub struct Commands(mpsc::Receiver<Command>);
+
+impl Actor {
+    /// The task, what it will be asked, and the handle to it. Nothing has happened yet.
+    pub fn new(services: Arc<Services>, birth: Birth) -> (Self, Commands, Sandbox) {
+        let shared = Arc::new(Shared {
+            id: birth.record.id.clone(),
+            agent: OnceLock::new(),
+            open: watch::Sender::new(false),
+            kill: CancellationToken::new(),
+        });
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let (publisher, record) = watch::channel(Arc::new(birth.record));
+        let actor = Self {
+            services,
+            shared: shared.clone(),
+            plan: birth.plan,
+            identity: birth.identity,
+            boot_timeout: birth.boot_timeout,
+            record: publisher,
+            expires: birth
+                .timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
+            _permit: birth.permit,
+        };
+        (
+            actor,
+            Commands(queue),
+            Sandbox {
+                shared,
+                commands,
+                record,
+            },
+        )
+    }
+
+    /// Lives the whole life. `created` is answered when the sandbox has passed its barrier, or has failed to and is gone.
+    pub async fn run(mut self, mut commands: Commands, created: oneshot::Sender<Result<()>>) {
+        let (end, console) = match self.create().await {
+            Ok(machine) => {
+                // Should the caller be gone, its guard has asked for the end already.
+                let _ = created.send(Ok(()));
+                let end = self.live(&machine, &mut commands.0).await;
+                self.shared.open.send_replace(false);
+                (end, machine.dismantle().await)
+            }
+            Err((end, console)) => {
+                let phase = end.phase(console);
+                self.publish_end(phase.clone()).await;
+                let _ = created.send(Err(self.create_error(end, phase)));
+                return;
+            }
+        };
+        self.publish_end(end.phase(console)).await;
+    }
+
+    /// Serves commands until the end.
+    async fn live(&mut self, machine: &Machine, commands: &mut mpsc::Receiver<Command>) -> End {
+        loop {
+            let command = tokio::select! {
+                biased;
+                end = self.end(Some(machine)) => return end,
+                Some(command) = commands.recv() => command,
+            };
+            if let Err(end) = self.obey(command, machine).await {
+                return end;
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command, machine: &Machine) -> Result<(), End> {
+        // An answer that nobody waits for any more is dropped.
+        match command {
+            Command::Pause(answer) => drop(answer.send(self.pause(machine).await?)),
+            Command::Resume(answer) => drop(answer.send(self.resume(machine).await?)),
+            Command::Extend(timeout, answer) => drop(answer.send(self.extend(timeout).await)),
+            Command::Snapshot(request, answer) => self.snapshot(machine, request, answer).await?,
+            Command::Counters(answer) => {
+                let figures = async {
+                    let counters = machine
+                        .vmm()
+                        .counters()
+                        .await
+                        .map_err(|error| vmm_error("reading counters", error))?;
+                    Ok(MachineFigures {
+                        counters,
+                        vmm_pid: machine.vmm().pid(),
+                    })
+                };
+                drop(answer.send(self.guarded(machine, figures).await?));
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&mut self, machine: &Machine) -> Result<Result<()>, End> {
+        if self.phase() == Phase::Paused {
+            return Ok(Ok(()));
+        }
+        let stopped = self.stand_still(machine).await?;
+        if stopped.is_ok() {
+            self.publish(|record| record.phase = Phase::Paused).await;
+        }
+        Ok(stopped)
+    }
+
+    async fn resume(&mut self, machine: &Machine) -> Result<Result<()>, End> {
+        if self.phase() == Phase::Paused {
+            self.go_on(machine).await?;
+            self.publish(|record| record.phase = Phase::Running).await;
+            self.shared.open.send_replace(true);
+        }
+        Ok(Ok(()))
+    }
+
+    async fn extend(&mut self, timeout: Duration) -> Result<()> {
+        self.expires = Instant::now().checked_add(timeout);
+        self.publish(|record| record.expires_at = SystemTime::now().checked_add(timeout))
+            .await;
+        Ok(())
+    }
+
+    /// Freezes the processes and stops the vCPUs. When it fails the sandbox runs as before.
+    pub(super) async fn stand_still(&self, machine: &Machine) -> Result<Result<()>, End> {
+        self.shared.open.send_replace(false);
+        let agent = self.agent()?;
+        let frozen = self.guarded(machine, agent.freeze()).await?;
+        let stopped = match frozen {
+            Ok(()) => {
+                self.guarded(machine, async {
+                    machine
+                        .vmm()
+                        .pause()
+                        .await
+                        .map_err(|error| vmm_error("pausing", error))
+                })
+                .await?
+            }
+            Err(error) => Err(error),
+        };
+        if stopped.is_err() {
+            self.thaw(machine).await?;
+            self.shared.open.send_replace(true);
+        }
+        Ok(stopped)
+    }
+
+    /// Lets the vCPUs run and undoes the freeze. The caller opens the gate. A sandbox that cannot go on ends.
+    pub(super) async fn go_on(&self, machine: &Machine) -> Result<(), End> {
+        let resumed = async {
+            machine
+                .vmm()
+                .resume()
+                .await
+                .map_err(|error| vmm_error("resuming", error))
+        };
+        self.guarded(machine, resumed).await?.map_err(End::Fault)?;
+        self.thaw(machine).await
+    }
+
+    async fn thaw(&self, machine: &Machine) -> Result<(), End> {
+        let agent = self.agent()?;
+        self.guarded(machine, agent.enter(&self.identity, true))
+            .await?
+            .map_err(End::Fault)
+    }
+
+    fn agent(&self) -> Result<&Agent, End> {
+        let missing = || End::Fault(Error::AgentProtocol("there is no connection to it".into()));
+        self.shared.agent.get().ok_or_else(missing)
+    }
+
+    /// Waits for `step`, unless the sandbox ends first.
+    pub(super) async fn guarded<T>(
+        &self,
+        machine: &Machine,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<Result<T>, End> {
+        let result = tokio::select! {
+            biased;
+            end = self.end(Some(machine)) => return Err(end),
+            result = step => result,
+        };
+        if result.is_err()
+            && let Ok(end) = tokio::time::timeout(DEATH_NOTICE, self.end(Some(machine))).await
+        {
+            return Err(end);
+        }
+        Ok(result)
+    }
+
+    /// Waits for whatever ends the sandbox. May be dropped and called again.
+    pub(super) async fn end(&self, machine: Option<&Machine>) -> End {
+        let vmm_end = async {
+            match machine {
+                Some(machine) => machine.vmm().end().await,
+                None => std::future::pending().await,
+            }
+        };
+        let expiry = async {
+            match self.expires {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.kill.cancelled() => End::Stopped(StopReason::Killed),
+            () = self.services.stopping.cancelled() => End::Stopped(StopReason::HostStopped),
+            end = vmm_end => End::Vmm(end),
+            () = expiry => End::Stopped(StopReason::Timeout),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.record.borrow().phase.clone()
+    }
+
+    /// Changes the record: on disk first, then for everybody.
+    pub(super) async fn publish(&self, change: impl FnOnce(&mut Record)) {
+        let mut record = Record::clone(&self.record.borrow());
+        change(&mut record);
+        if let Err(error) = self.services.database.put_sandbox(&record).await {
+            // The sandbox is more important than its record, which the next start corrects.
+            tracing::error!(sandbox = %record.id, error = %chain(&error), "cannot write a record");
+        }
+        tracing::info!(sandbox = %record.id, phase = %record.phase, "sandbox");
+        let record = Arc::new(record);
+        self.record.send_replace(record.clone());
+        // Nobody may be watching.
+        let _ = self.services.events.send(Event {
+            time: SystemTime::now(),
+            record,
+        });
+    }
+
+    async fn publish_end(&self, phase: Phase) {
+        self.publish(|record| {
+            record.phase = phase;
+            record.ended_at = Some(SystemTime::now());
+            record.expires_at = None;
+        })
+        .await;
+    }
+
+    /// What the caller of Create is told. Errors about what it asked for keep their type.
+    fn create_error(&self, end: End, phase: Phase) -> Error {
+        let id = self.shared.id.clone();
+        match (end, phase) {
+            (
+                End::Fault(
+                    error @ (Error::SnapshotDamaged { .. }
+                    | Error::SnapshotIncompatible { .. }
+                    | Error::SnapshotNotFound(_)
+                    | Error::ImageNotFound(_)
+                    | Error::ImageUnusable { .. }),
+                ),
+                _,
+            ) => error,
+            (_, Phase::Failed(failure)) => Error::CreateFailed { id, failure },
+            (_, phase) => Error::Ended { id, phase },
+        }
+    }
+
+    /// The first record, written before anything is made, so that a crash leaves a trace of it.
+    pub async fn announce(&self) -> Result<()> {
+        let record = self.record.borrow().clone();
+        self.services
+            .database
+            .put_sandbox(&record)
+            .await
+            .doing(|| "writing the sandbox's record".into())?;
+        let _ = self.services.events.send(Event {
+            time: record.created_at,
+            record,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! The guest's serial console: a pipe that is always drained, and the end of what came through it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+
+use super::record::CONSOLE_TAIL_BYTES;
+
+/// What is kept of a console, in bytes.
+const RING_BYTES: usize = 64 << 10;
+/// After the vmm is gone, what is still in the pipe is read within this.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// The reading end. Dropping it stops the reading.
+#[derive(Debug)]
+pub struct Console {
+    ring: Arc<Mutex<VecDeque<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Console {
+    /// A console, and the descriptor that the vmm writes to.
+    pub fn open() -> io::Result<(Self, OwnedFd)> {
+        let (sender, receiver) = pipe::pipe()?;
+        let ring = Arc::new(Mutex::new(VecDeque::new()));
+        let reader = tokio::spawn(drain(receiver, ring.clone()));
+        // Nonblocking: a guest that writes faster than we read loses output, never time.
+        Ok((Self { ring, reader }, sender.into_nonblocking_fd()?))
+    }
+
+    /// The last output, once the vmm is gone and its end of the pipe closed.
+    pub async fn last_output(mut self) -> String {
+        let _ = tokio::time::timeout(LAST_OUTPUT, &mut self.reader).await;
+        tail(&self.ring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn drain(mut pipe: pipe::Receiver, ring: Arc<Mutex<VecDeque<u8>>>) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
+        let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.extend(buffer.iter().take(read));
+        let excess = ring.len().saturating_sub(RING_BYTES);
+        ring.drain(..excess);
+    }
+}
+
+/// The end of the ring as text of at most [`CONSOLE_TAIL_BYTES`]; what is not UTF-8 is replaced, which makes it longer.
+fn tail(ring: &VecDeque<u8>) -> String {
+    let skip = ring.len().saturating_sub(CONSOLE_TAIL_BYTES);
+    let bytes: Vec<u8> = ring.iter().skip(skip).copied().collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let start = text.len().saturating_sub(CONSOLE_TAIL_BYTES);
+    let boundary = (start..=text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(text.len());
+    text.get(boundary..).unwrap_or_default().to_owned()
+}
+
+/// The kernel's own words when it panicked, if the console has them.
+pub fn panic_line(console: &str) -> Option<&str> {
+    let at = console.rfind("Kernel panic")?;
+    console.get(at..)?.lines().next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[tokio::test]
+    async fn only_the_end_is_kept() {
+        let (console, fd) = Console::open().unwrap();
+        let mut writer = std::fs::File::from(fd);
+        for line in 0..20_000 {
+            // A full pipe drops output: retry, so that the test knows what came through.
+            while writer
+                .write_all(format!("line {line:05}\n").as_bytes())
+                .is_err()
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        drop(writer);
+        let output = console.last_output().await;
+        assert!(output.ends_with("line 19999\n"));
+        assert_eq!(output.len(), CONSOLE_TAIL_BYTES);
+    }
+
+    #[test]
+    fn binary_noise_does_not_grow_the_tail() {
+        let noise = VecDeque::from(vec![0xff; RING_BYTES]);
+        assert!(tail(&noise).len() <= CONSOLE_TAIL_BYTES);
+    }
+
+    #[test]
+    fn panics_are_found() {
+        assert_eq!(
+            panic_line("a\n[ 1.0] Kernel panic - not syncing: x\r\n---"),
+            Some("Kernel panic - not syncing: x")
+        );
+        assert_eq!(panic_line("all well"), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! From a plan to a running sandbox, each stage timed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use snapshots::template::Template;
+use tokio::time::Instant;
+
+use super::actor::Actor;
+use super::end::End;
+use super::machine::{Machine, Parts, vmm_error};
+use super::plan::Start;
+use super::record::{Phase, Stage};
+use crate::agent::connect::{self, ConnectError};
+use crate::error::{Error, Result};
+
+impl Actor {
+    /// Makes the sandbox. On failure all is removed, and the guest's last output returned.
+    pub(super) async fn create(&self) -> Result<Machine, (End, String)> {
+        let mut stages = Stages::start();
+        let without_console = |end| (end, String::new());
+        let template = self.template(&mut stages).await.map_err(without_console)?;
+        let (machine, parts) = Machine::prepare(&self.services, &self.shared.id)
+            .map_err(|error| without_console(End::Fault(error)))?;
+        stages.done("spawn_vmm");
+        match self.bring_up(&machine, parts, template, &mut stages).await {
+            Ok(()) => Ok(machine),
+            Err(end) => Err((end, machine.dismantle().await)),
+        }
+    }
+
+    async fn template(&self, stages: &mut Stages) -> Result<Option<Arc<Template>>, End> {
+        let Start::Restore(snapshot) = &self.plan.start else {
+            return Ok(None);
+        };
+        let template = tokio::select! {
+            biased;
+            end = self.end(None) => return Err(end),
+            template = self.services.templates.get(snapshot) => template.map_err(End::Fault)?,
+        };
+        stages.done("template");
+        Ok(Some(template))
+    }
+
+    async fn bring_up(
+        &self,
+        machine: &Machine,
+        parts: Parts,
+        template: Option<Arc<Template>>,
+        stages: &mut Stages,
+    ) -> Result<(), End> {
+        self.step(
+            machine,
+            self.start_machine(machine, parts, template, stages),
+        )
+        .await?;
+        let agent = self
+            .step(machine, async {
+                connect::connect(&machine.vsock(), self.boot_timeout)
+                    .await
+                    .map_err(connect_error)
+            })
+            .await?;
+        stages.done("agent_connect");
+        self.step(machine, agent.enter(&self.identity, false))
+            .await?;
+        stages.done("barrier");
+        // It is empty until here: the actor is the only one who sets it, and does so once.
+        let _ = self.shared.agent.set(agent);
+        let (stages, epoch) = (stages.take(), self.identity.epoch);
+        self.publish(|record| {
+            record.phase = Phase::Running;
+            record.epoch = Some(epoch);
+            record.stages = stages;
+        })
+        .await;
+        self.shared.open.send_replace(true);
+        Ok(())
+    }
+
+    async fn start_machine(
+        &self,
+        machine: &Machine,
+        parts: Parts,
+        template: Option<Arc<Template>>,
+        stages: &mut Stages,
+    ) -> Result<()> {
+        let id = &self.shared.id;
+        match (&self.plan.start, template) {
+            (Start::Restore(snapshot), Some(template)) => {
+                let inner = machine
+                    .restore(id, &self.plan, snapshot, &template, parts)
+                    .await?;
+                stages.done_with("restore", inner);
+                machine
+                    .vmm()
+                    .resume()
+                    .await
+                    .map_err(|error| vmm_error("resuming", error))?;
+                stages.done("resume");
+            }
+            (Start::Boot { cmdline }, _) => {
+                let inner = machine.boot(id, &self.plan, cmdline, parts).await?;
+                stages.done_with("boot", inner);
+            }
+            (Start::Restore(_), None) => return Err(Error::invalid("snapshot", "has no template")),
+        }
+        Ok(())
+    }
+
+    /// A step of the making: its failure ends the sandbox.
+    async fn step<T>(
+        &self,
+        machine: &Machine,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T, End> {
+        self.guarded(machine, step).await?.map_err(End::Fault)
+    }
+}
+
+fn connect_error(error: ConnectError) -> Error {
+    match error {
+        ConnectError::Timeout { .. } => Error::BootTimeout(error.to_string()),
+        ConnectError::Protocol(problem) => Error::AgentProtocol(problem),
+    }
+}
+
+/// Times the stages of Create, one after another.
+struct Stages {
+    last: Instant,
+    done: Vec<Stage>,
+}
+
+impl Stages {
+    fn start() -> Self {
+        Self {
+            last: Instant::now(),
+            done: Vec::new(),
+        }
+    }
+
+    fn done(&mut self, name: &str) {
+        self.done_with(name, Vec::new());
+    }
+
+    /// A stage of which the vmm has timed parts: they follow it as `stage.part`.
+    fn done_with(&mut self, name: &str, parts: Vec<Stage>) {
+        let duration = self.lap();
+        self.done.push(Stage {
+            name: name.to_owned(),
+            duration,
+        });
+        self.done.extend(parts.into_iter().map(|part| Stage {
+            name: format!("{name}.{}", part.name),
+            ..part
+        }));
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.last, now)
+    }
+
+    fn take(&mut self) -> Vec<Stage> {
+        std::mem::take(&mut self.done)
+    }
+}

@@ -1,0 +1,105 @@
+//! From a request to what exactly will be run: snapshot or image found, sizes known.
+
+use std::sync::Arc;
+
+use snapshots::store::Snapshot;
+
+use super::spec::{Source, Spec, check_machine};
+use crate::error::{Error, Result};
+use crate::images::Image;
+use crate::services::Services;
+
+/// What a sandbox will be made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The image whose disks it uses.
+    pub image: Image,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Guest memory in bytes.
+    pub memory_bytes: u64,
+    /// How it comes to life.
+    pub start: Start,
+}
+
+/// How a sandbox comes to life.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// From saved memory.
+    Restore(Arc<Snapshot>),
+    /// By booting its image's kernel.
+    Boot {
+        /// The kernel's command line.
+        cmdline: String,
+    },
+}
+
+impl Plan {
+    /// Finds what the request names.
+    pub async fn resolve(services: &Services, spec: &Spec) -> Result<Self> {
+        match &spec.source {
+            Source::Snapshot(reference) => {
+                Self::of_snapshot(services, services.store.find(reference).await?).await
+            }
+            Source::Image {
+                name,
+                vcpus,
+                memory_bytes,
+                extra_cmdline,
+            } => {
+                let (images, name) = (services.images.clone(), name.clone());
+                let image = blocking(move || images.by_name(&name)).await?;
+                let vcpus = vcpus.unwrap_or(image.defaults.vcpus);
+                let memory_bytes = memory_bytes.unwrap_or(image.defaults.memory_bytes);
+                check_machine(Some(vcpus), Some(memory_bytes))?;
+                let cmdline = format!("{} {extra_cmdline}", image.defaults.cmdline)
+                    .trim()
+                    .to_owned();
+                Ok(Self {
+                    image,
+                    vcpus,
+                    memory_bytes,
+                    start: Start::Boot { cmdline },
+                })
+            }
+        }
+    }
+
+    async fn of_snapshot(services: &Services, snapshot: Arc<Snapshot>) -> Result<Self> {
+        let (images, of) = (
+            services.images.clone(),
+            snapshot.manifest().description.image.clone(),
+        );
+        let image = blocking(move || images.by_id(&of.id, &of.name)).await?;
+        let machine = &snapshot.manifest().description.machine;
+        let fits = matches!(machine.disks.as_slice(), [root, scratch] if root.read_only && !scratch.read_only);
+        if !fits || check_machine(Some(machine.vcpus), Some(machine.memory_bytes)).is_err() {
+            return Err(Error::SnapshotIncompatible {
+                snapshot: snapshot.manifest().id.to_string(),
+                problem: "its machine has another shape than this hostd makes".into(),
+            });
+        }
+        Ok(Self {
+            image,
+            vcpus: machine.vcpus,
+            memory_bytes: machine.memory_bytes,
+            start: Start::Restore(snapshot),
+        })
+    }
+
+    /// The id of the snapshot that is restored, if one is.
+    pub fn snapshot_id(&self) -> Option<String> {
+        match &self.start {
+            Start::Restore(snapshot) => Some(snapshot.manifest().id.to_string()),
+            Start::Boot { .. } => None,
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::host("looking for an image", &error))?
+}

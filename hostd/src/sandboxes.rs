@@ -1,0 +1,198 @@
+//! All sandboxes: the living ones as handles, the ended ones as records.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::agent::barrier::Identity;
+use crate::database::{Cursor, Filter, Page};
+use crate::error::{Context, Error, Result};
+use crate::id::SandboxId;
+use crate::sandbox::Sandbox;
+use crate::sandbox::actor::{Actor, Birth};
+use crate::sandbox::plan::Plan;
+use crate::sandbox::record::{Phase, Record};
+use crate::sandbox::spec::Spec;
+use crate::services::Services;
+
+/// The registry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sandboxes {
+    services: Arc<Services>,
+    living: Arc<Mutex<HashMap<SandboxId, Sandbox>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Sandboxes {
+    /// An empty registry.
+    pub fn new(services: Arc<Services>) -> Self {
+        let places = Arc::new(Semaphore::new(services.config.max_sandboxes));
+        Self {
+            services,
+            living: Arc::default(),
+            places,
+        }
+    }
+
+    /// What they share.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Makes a sandbox and returns it when it takes commands. When the caller gives up waiting, the sandbox is ended: nobody
+    /// knows its id.
+    pub async fn create(&self, spec: Spec) -> Result<Arc<Record>> {
+        spec.check()?;
+        if self.services.stopping.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        let full = |_| Error::Capacity {
+            limit: self.services.config.max_sandboxes,
+        };
+        let permit = self.places.clone().try_acquire_owned().map_err(full)?;
+        let plan = Plan::resolve(&self.services, &spec).await?;
+        let id = SandboxId::generate();
+        let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
+        let birth = Birth {
+            record: first_record(id, spec.labels, spec.timeout, &plan),
+            plan,
+            identity: Identity::fresh(hostname, spec.env),
+            boot_timeout: spec
+                .boot_timeout
+                .unwrap_or(self.services.config.boot_timeout),
+            timeout: spec.timeout,
+            permit,
+        };
+        self.bear(birth).await
+    }
+
+    async fn bear(&self, birth: Birth) -> Result<Arc<Record>> {
+        let (actor, commands, sandbox) = Actor::new(self.services.clone(), birth);
+        actor.announce().await?;
+        let abandoned = KillOnDrop(Some(sandbox.clone()));
+        self.living().insert(sandbox.id().clone(), sandbox.clone());
+        let (created, answer) = oneshot::channel();
+        let (registry, id) = (self.clone(), sandbox.id().clone());
+        self.services.tasks.spawn(async move {
+            actor.run(commands, created).await;
+            registry.living().remove(&id);
+        });
+        let result = answer.await.map_err(|_| Error::ShuttingDown)?;
+        abandoned.disarm();
+        result.map(|()| sandbox.record())
+    }
+
+    /// A living sandbox.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when it has ended, [`Error::SandboxNotFound`] when it never was.
+    pub async fn living_one(&self, id: &str) -> Result<Sandbox> {
+        let id = parse(id)?;
+        if let Some(sandbox) = self.handle(&id) {
+            return Ok(sandbox);
+        }
+        let phase = self.stored(id.clone()).await?.phase;
+        Err(Error::NotRunning { id, phase })
+    }
+
+    /// A sandbox's record, living or ended.
+    pub async fn record(&self, id: &str) -> Result<Arc<Record>> {
+        let id = parse(id)?;
+        match self.handle(&id) {
+            Some(sandbox) => Ok(sandbox.record()),
+            None => self.stored(id).await.map(Arc::new),
+        }
+    }
+
+    /// Ends a sandbox. Ended ones are returned as they are.
+    pub async fn kill(&self, id: &str) -> Result<Arc<Record>> {
+        let parsed = parse(id)?;
+        match self.handle(&parsed) {
+            Some(sandbox) => Ok(sandbox.kill().await),
+            None => self.stored(parsed).await.map(Arc::new),
+        }
+    }
+
+    /// A page of records, newest first.
+    pub async fn list(&self, filter: Filter, after: Option<Cursor>, size: usize) -> Result<Page> {
+        self.services
+            .database
+            .list_sandboxes(filter, after, size)
+            .await
+            .doing(|| "listing sandboxes".into())
+    }
+
+    /// How many run or are paused.
+    pub fn running(&self) -> usize {
+        let is_up =
+            |sandbox: &&Sandbox| matches!(sandbox.record().phase, Phase::Running | Phase::Paused);
+        self.living().values().filter(is_up).count()
+    }
+
+    fn handle(&self, id: &SandboxId) -> Option<Sandbox> {
+        self.living().get(id).cloned()
+    }
+
+    async fn stored(&self, id: SandboxId) -> Result<Record> {
+        let shown = id.to_string();
+        let record = self
+            .services
+            .database
+            .sandbox(id)
+            .await
+            .doing(|| "reading a record".into())?;
+        record.ok_or(Error::SandboxNotFound(shown))
+    }
+
+    fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Sandbox>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a sandbox whose Create nobody waits for any more.
+struct KillOnDrop(Option<Sandbox>);
+
+impl KillOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(sandbox) = &self.0 {
+            sandbox.request_kill();
+        }
+    }
+}
+
+fn parse(id: &str) -> Result<SandboxId> {
+    // What is no id names no sandbox.
+    id.parse()
+        .map_err(|_| Error::SandboxNotFound(id.chars().take(64).collect()))
+}
+
+fn first_record(
+    id: SandboxId,
+    labels: std::collections::BTreeMap<String, String>,
+    timeout: Option<std::time::Duration>,
+    plan: &Plan,
+) -> Record {
+    let created_at = SystemTime::now();
+    Record {
+        id,
+        phase: Phase::Creating,
+        labels,
+        vcpus: plan.vcpus,
+        memory_bytes: plan.memory_bytes,
+        snapshot_id: plan.snapshot_id(),
+        image: plan.image.name.clone(),
+        epoch: None,
+        created_at,
+        ended_at: None,
+        expires_at: timeout.and_then(|timeout| created_at.checked_add(timeout)),
+        stages: Vec::new(),
+    }
+}

@@ -1,0 +1,148 @@
+//! What every sandbox needs of the daemon, in one place.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use snapshots::store::Store;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::error::chain;
+use crate::host::cgroup::Cgroups;
+use crate::host::facts::Facts;
+use crate::images::Images;
+use crate::sandbox::record::Record;
+use crate::state_dir::StateDir;
+use crate::store::SnapshotStore;
+use crate::templates::Templates;
+use crate::vmm::VmmPool;
+use crate::vmm::process::Launcher;
+
+/// Events that a slow watcher may be behind before it loses some.
+const EVENT_BACKLOG: usize = 1024;
+/// Records of ended sandboxes that are kept at most.
+const MAX_ENDED_RECORDS: usize = 10_000;
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// A change of a sandbox.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it changed.
+    pub time: SystemTime,
+    /// As it is after the change.
+    pub record: Arc<Record>,
+}
+
+/// Everything that is shared.
+#[derive(Debug)]
+pub struct Services {
+    /// The checked configuration.
+    pub config: Config,
+    /// The locked state directory.
+    pub state_dir: StateDir,
+    /// Records.
+    pub database: Database,
+    /// Installed images.
+    pub images: Images,
+    /// Snapshots on disk.
+    pub store: SnapshotStore,
+    /// Snapshots in memory.
+    pub templates: Templates,
+    /// Started vmm processes.
+    pub vmms: VmmPool,
+    /// Where they are accounted.
+    pub cgroups: Option<Cgroups>,
+    /// What the host is.
+    pub facts: Facts,
+    /// Changes of all sandboxes.
+    pub events: broadcast::Sender<Event>,
+    /// Cancelled when hostd is to end.
+    pub stopping: CancellationToken,
+    /// Everything that has to finish before hostd ends.
+    pub tasks: TaskTracker,
+}
+
+/// Why the services could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The snapshot store cannot be used.
+    #[error("cannot open the snapshot store; is --state-dir or --snapshots right?")]
+    Store(#[source] snapshots::store::StoreError),
+}
+
+impl Services {
+    /// Starts them. Needs a tokio runtime. `stopping` is cancelled by whoever wants hostd to end.
+    pub fn start(
+        config: Config,
+        state_dir: StateDir,
+        database: Database,
+        cgroups: Option<Cgroups>,
+        stopping: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let store =
+            Store::open(&state_dir.snapshots(), &config.snapshots).map_err(StartError::Store)?;
+        let images = if config.images.is_empty() {
+            vec![state_dir.images()]
+        } else {
+            config.images.clone()
+        };
+        let launcher = Launcher {
+            path: config.vmm.clone(),
+            state_dir: state_dir.root().to_owned(),
+            cgroups: cgroups.clone(),
+        };
+        let services = Arc::new(Self {
+            images: Images::new(images),
+            store: SnapshotStore::new(store),
+            templates: Templates::new(config.template_cache_bytes),
+            vmms: VmmPool::start(launcher, config.vmm_pool),
+            cgroups,
+            facts: Facts::read(),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            stopping,
+            tasks: TaskTracker::new(),
+            config,
+            state_dir,
+            database,
+        });
+        services.tasks.spawn(prune(services.clone()));
+        Ok(services)
+    }
+
+    /// Ends what [`Services::start`] started, after the sandboxes have ended.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.vmms.close().await;
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.remove();
+        }
+    }
+}
+
+/// Forgets old records from time to time.
+async fn prune(services: Arc<Services>) {
+    let mut ticks = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        tokio::select! {
+            () = services.stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let before = SystemTime::now()
+            .checked_sub(services.config.keep_records)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        match services
+            .database
+            .prune_sandboxes(before, MAX_ENDED_RECORDS)
+            .await
+        {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "forgot records of ended sandboxes"),
+            Err(error) => tracing::error!(error = %chain(&error), "cannot prune records"),
+        }
+    }
+}
