@@ -18,6 +18,9 @@ pub mod rng;
 pub mod transport;
 pub mod vsock;
 
+#[cfg(test)]
+mod tests;
+
 use std::os::fd::RawFd;
 
 use serde::{Deserialize, Serialize};

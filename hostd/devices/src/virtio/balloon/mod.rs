@@ -4,6 +4,8 @@
 mod events;
 mod pages;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;

@@ -5,6 +5,8 @@ mod config;
 mod events;
 mod request;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{BlockBackend, FileBackend};
 pub use state::BlockState;

@@ -17,6 +17,8 @@ mod layout;
 mod notify;
 mod registers;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -31,6 +33,9 @@ use crate::pci::msix::Msix;
 use crate::pci::{BarWindow, MsiRoutes, NotifyRegistry, PciError};
 use notify::Kicks;
 use registers::{Registers, Written};
+
+#[cfg(test)]
+pub(crate) use registers::status;
 
 pub use layout::BAR_SIZE;
 pub use state::VirtioPciState;
