@@ -1,0 +1,138 @@
+//! Runs the tests of one binary, one after the other, against one shared `hostd`.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::FutureExt;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+
+use crate::Host;
+use crate::host::HostOptions;
+use crate::products::{Missing, Products, must_run};
+
+/// What takes longer hangs. An emulated host boots a guest in up to half a minute under load.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+type Body = Box<dyn FnOnce(Arc<Host>) -> Pin<Box<dyn Future<Output = crate::Result>>> + Send>;
+
+/// A named test.
+pub struct Test {
+    name: &'static str,
+    body: Body,
+}
+
+impl Test {
+    /// Names an asynchronous function.
+    pub fn new<F>(name: &'static str, body: impl FnOnce(Arc<Host>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = crate::Result> + 'static,
+    {
+        Self {
+            name,
+            body: Box::new(|host| Box::pin(body(host))),
+        }
+    }
+}
+
+/// Makes `main` of a list of asynchronous functions.
+#[macro_export]
+macro_rules! suite {
+    ($($test:ident),+ $(,)?) => {
+        fn main() -> std::process::ExitCode {
+            $crate::suite::run(vec![$($crate::suite::Test::new(stringify!($test), $test)),+])
+        }
+    };
+}
+
+/// What the tests of this binary share.
+#[derive(Default)]
+struct Shared {
+    /// The hostd, once it is started.
+    host: Mutex<Option<Arc<Host>>>,
+    /// Names and reasons of those that could not run.
+    skips: std::sync::Mutex<Vec<String>>,
+}
+
+/// Runs those tests that the command line asks for (the arguments are libtest's).
+pub fn run(tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They share two slow processors; and some promise how fast something is noticed.
+    arguments.test_threads = Some(1);
+    let runtime = match Runtime::new() {
+        Ok(runtime) => Arc::new(runtime),
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let shared = Arc::new(Shared::default());
+    let trials = tests
+        .into_iter()
+        .map(|test| {
+            let (runtime, shared) = (runtime.clone(), shared.clone());
+            Trial::ignorable_test(test.name, move || runtime.block_on(run_one(test, &shared)))
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    for skip in shared.skips.lock().iter().flat_map(|skips| skips.iter()) {
+        println!("SKIP {skip}");
+    }
+    if let Err(error) = runtime.block_on(stop(&shared)) {
+        eprintln!("FAILED after the last test: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+async fn run_one(test: Test, shared: &Shared) -> Result<Completion, Failed> {
+    let host = match shared_host(shared).await {
+        Ok(host) => host,
+        Err(error) => return cannot_run(test.name, &error, shared),
+    };
+    let body = AssertUnwindSafe((test.body)(host.clone())).catch_unwind();
+    let result = match tokio::time::timeout(DEADLINE, body).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(anyhow::anyhow!("it panicked, see above")),
+        Err(_) => Err(anyhow::anyhow!("not done after {DEADLINE:?}")),
+    };
+    let cleared = host.clear().await.context("clearing up after the test");
+    match result.and(cleared) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) if error.is::<Missing>() => cannot_run(test.name, &error, shared),
+        Err(error) => Err(format!("{error:?}\n--- hostd's log ends\n{}", host.log_tail()).into()),
+    }
+}
+
+async fn shared_host(shared: &Shared) -> crate::Result<Arc<Host>> {
+    let mut shared = shared.host.lock().await;
+    if let Some(host) = &*shared {
+        return Ok(host.clone());
+    }
+    let host = Host::start(HostOptions::with_default_snapshot(Products::find()?)?).await?;
+    Ok(shared.insert(host).clone())
+}
+
+/// A skip is said, with its reason; on a machine that must run everything it is a failure,
+/// and so is everything but a missing prerequisite.
+fn cannot_run(name: &str, reason: &anyhow::Error, shared: &Shared) -> Result<Completion, Failed> {
+    if must_run() || !reason.is::<Missing>() {
+        return Err(format!("cannot run: {reason:?}").into());
+    }
+    if let Ok(mut skips) = shared.skips.lock() {
+        skips.push(format!("{name}: {reason:#}"));
+    }
+    Ok(Completion::ignored_with(format!("{reason:#}")))
+}
+
+async fn stop(shared: &Shared) -> crate::Result {
+    match shared.host.lock().await.take() {
+        Some(host) => host.stop().await,
+        None => Ok(()),
+    }
+}

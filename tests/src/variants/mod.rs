@@ -1,0 +1,4 @@
+//! Images and snapshots that are not as they should be.
+
+pub mod image;
+pub mod snapshot;
