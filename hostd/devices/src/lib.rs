@@ -29,6 +29,8 @@ pub mod pci;
 pub mod virtio;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testing;
 
 pub use bus::{Bus, BusDevice, BusError};

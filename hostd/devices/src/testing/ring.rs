@@ -119,10 +119,4 @@ impl Ring {
             .unwrap();
         used
     }
-
-    /// Up to which available index the device does not want to be notified.
-    pub fn quiet_until(&self, memory: &Memory) -> u16 {
-        let avail_event = self.device_area() + 4 + 8 * u64::from(self.size);
-        memory.read_obj(GuestAddress(avail_event)).unwrap()
-    }
 }

@@ -12,6 +12,8 @@ mod mux;
 mod packet;
 mod reset;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
