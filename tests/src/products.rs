@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
 /// Why a test cannot run here. Not a failure, unless the machine was said to be able.
 #[derive(Clone, Debug)]
 pub struct Missing(String);
@@ -97,11 +99,11 @@ fn probe_kvm(vmm: &Path) -> Result<(), Missing> {
         .arg("--probe")
         .output()
         .map_err(|error| Missing(format!("cannot run {}: {error}", vmm.display())))?;
-    if output.status.success() {
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| Missing(format!("vmm --probe does not answer in JSON: {error}")))?;
+    if report["kvm"] == "ok" {
         return Ok(());
     }
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    let why = text.lines().next().unwrap_or("no reason given");
+    let why = report["reason"].as_str().unwrap_or("no reason given");
     Err(Missing(format!("KVM is unfit here: {why}")))
 }

@@ -40,12 +40,8 @@ pub enum Error {
         status: Box<Status>,
     },
     /// A program that could not be started; the exit status says why, like a shell's.
-    #[error("{program}: {message}")]
-    NotStarted {
-        program: String,
-        message: String,
-        exit_status: u8,
-    },
+    #[error("{message}")]
+    NotStarted { message: String, exit_status: u8 },
     /// hostd ended a stream without saying how it went.
     #[error("{0}: hostd's answer broke off")]
     BrokeOff(String),
@@ -135,8 +131,12 @@ impl Error {
 
 /// What to do about an answer of hostd's: by its reason, else by its code.
 fn hint_for(status: &Status) -> Option<&'static str> {
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    let by_reason = match reason.as_deref() {
+    let info = status.get_details_error_info();
+    // A guest's own refusals (no such file, not yours) are their own explanation.
+    if info.as_ref().is_some_and(|info| info.domain == "posix") {
+        return None;
+    }
+    let by_reason = match info.as_ref().map(|info| info.reason.as_str()) {
         Some("SANDBOX_NOT_FOUND") => "`thaw ps --all` lists the sandboxes.",
         Some("SANDBOX_NOT_RUNNING") => {
             "`thaw inspect SANDBOX` shows its state; `thaw resume SANDBOX` wakes a paused one."

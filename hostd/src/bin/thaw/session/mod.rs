@@ -42,7 +42,6 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
     let (pid_sender, pid) = watch::channel(None);
-    let name = program.spec.program.clone();
     let reads_stdin = program.spec.stdin;
     let start = ExecRequest {
         sandbox_id: sandbox.to_owned(),
@@ -52,7 +51,7 @@ pub async fn run(
     };
     // The queue is empty, so this does not wait.
     let _ = sender.send(start).await;
-    let not_started = |status| start_failure(sandbox, &name, status);
+    let not_started = |status| start_failure(sandbox, status);
 
     let mut processes = hostd.processes();
     let exchange = async {
@@ -73,17 +72,23 @@ pub async fn run(
 }
 
 /// A program that cannot be started has the exit status that a shell would give.
-fn start_failure(sandbox: &str, program: &str, status: Status) -> Error {
-    let errno = status
+fn start_failure(sandbox: &str, status: Status) -> Error {
+    let posix = status
         .get_details_error_info()
         .filter(|info| info.domain == "posix");
-    let exit_status = match errno.as_ref().map(|info| info.reason.as_str()) {
-        Some("ENOENT") => exit::NOT_FOUND,
-        Some("EACCES" | "ENOEXEC" | "EISDIR" | "EPERM" | "ENOTDIR") => exit::NOT_EXECUTABLE,
-        _ => return Error::refused(sandbox)(status),
+    let Some(info) = posix else {
+        return Error::refused(sandbox)(status);
+    };
+    // A directory or user that is not there is no program that was not found.
+    let executes = info
+        .metadata
+        .get("operation")
+        .is_some_and(|call| call == "execve");
+    let exit_status = match info.reason.as_str() {
+        "ENOENT" if executes => exit::NOT_FOUND,
+        _ => exit::NOT_EXECUTABLE,
     };
     Error::NotStarted {
-        program: program.to_owned(),
         message: status.message().to_owned(),
         exit_status,
     }
@@ -95,18 +100,19 @@ mod tests {
     use tonic::Code;
     use tonic_types::ErrorDetails;
 
-    fn posix(errno: &str) -> u8 {
-        let details = ErrorDetails::with_error_info(errno, "posix", []);
+    fn posix(operation: &str, errno: &str) -> u8 {
+        let metadata = [("operation".to_owned(), operation.to_owned())];
+        let details = ErrorDetails::with_error_info(errno, "posix", metadata);
         let status = Status::with_error_details(Code::NotFound, "no", details);
-        start_failure("sbx", "prog", status).exit_status()
+        start_failure("sbx", status).exit_status()
     }
 
     #[test]
     fn a_shell_s_statuses() {
-        assert_eq!(posix("ENOENT"), 127);
-        assert_eq!(posix("EACCES"), 126);
-        assert_eq!(posix("EINVAL"), 125);
+        assert_eq!(posix("execve", "ENOENT"), 127);
+        assert_eq!(posix("execve", "EACCES"), 126);
+        assert_eq!(posix("chdir", "ENOENT"), 126);
         let unknown = Status::not_found("no such sandbox");
-        assert_eq!(start_failure("sbx", "prog", unknown).exit_status(), 125);
+        assert_eq!(start_failure("sbx", unknown).exit_status(), 125);
     }
 }
