@@ -69,7 +69,10 @@ impl Piece {
     fn buffer(&self) -> Buffer {
         let near = DATA + u64::from(self.page) * 0x1000 + u64::from(self.offset);
         Buffer {
-            address: self.wild.filter(|_| self.page % 8 == 0).unwrap_or(near),
+            address: self
+                .wild
+                .filter(|_| self.page.is_multiple_of(8))
+                .unwrap_or(near),
             len: match self.len {
                 Length::Small(len) => len.into(),
                 Length::Page => 4096,
@@ -122,7 +125,7 @@ fn commit<D: VirtioDevice>(driver: &mut Driver<D>, deed: &Deed) {
 
 fn restart<D: VirtioDevice>(driver: &mut Driver<D>) {
     driver.put8(0x14, 0);
-    driver.poke(0, &vec![0; DATA as usize]);
+    driver.poke(0, &[0; 0x1_0000]);
     driver.function.config_write(0x04, &[6, 0]);
     driver.start();
 }

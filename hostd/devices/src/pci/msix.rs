@@ -151,7 +151,7 @@ impl Msix {
         if let Ok(dword) = <[u8; 4]>::try_from(data) {
             self.write_dword(vector, at, u32::from_le_bytes(dword));
         } else if let Ok(quad) = <[u8; 8]>::try_from(data)
-            && at % 8 == 0
+            && at.is_multiple_of(8)
         {
             let quad = u64::from_le_bytes(quad);
             self.write_dword(vector, at, quad as u32);

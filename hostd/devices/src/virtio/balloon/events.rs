@@ -4,7 +4,7 @@ use super::{Balloon, pages};
 use crate::virtio::{DeviceIo, QueueError};
 
 const INFLATE: usize = 0;
-const DEFLATE: usize = 1;
+// Queue 1 deflates.
 const REPORT: usize = 2;
 
 impl Balloon {
@@ -21,8 +21,8 @@ impl Balloon {
             match index {
                 INFLATE => pages::inflate(memory, chain, reclaim),
                 REPORT => pages::report(memory, chain, reclaim),
-                // Pages taken back are filled by the first touch: nothing to do.
-                DEFLATE | _ => {}
+                // Deflating: pages taken back are filled by the first touch.
+                _ => {}
             }
             0
         })

@@ -57,7 +57,7 @@ pub fn report(memory: &GuestMemoryMmap, chain: Chain<'_>, reclaim: &dyn MemoryRe
 
 /// Gives a range back, if it is whole pages of guest memory.
 fn discard(memory: &GuestMemoryMmap, start: GuestAddress, len: u64, reclaim: &dyn MemoryReclaim) {
-    let whole = len != 0 && (start.raw_value() | len) % PAGE_SIZE == 0;
+    let whole = len != 0 && (start.raw_value() | len).is_multiple_of(PAGE_SIZE);
     let inside = usize::try_from(len).is_ok_and(|len| memory.check_range(start, len));
     if !whole || !inside {
         tracing::debug!(start = start.raw_value(), len, "not memory to give back");

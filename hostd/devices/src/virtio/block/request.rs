@@ -180,7 +180,7 @@ impl Disk<'_> {
 
     fn locate(&self, sector: u64, len: u64) -> io::Result<u64> {
         let end = sector.checked_add(len / SECTOR);
-        if len % SECTOR != 0 || end.is_none_or(|end| end > self.sectors) {
+        if !len.is_multiple_of(SECTOR) || end.is_none_or(|end| end > self.sectors) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok(sector * SECTOR)

@@ -88,7 +88,7 @@ fn fill(guest: &mut Guest, port: u32) -> Vec<u8> {
     // The kernel's socket buffer takes some, too; what is told comes back as credit.
     loop {
         guest.poll();
-        if let Some((header, _)) = guest.inbox.drain(..).last() {
+        if let Some((header, _)) = guest.inbox.drain(..).next_back() {
             told = header.fwd_cnt;
         }
         if sent.len() as u32 - told + 0x4000 > WINDOW {
