@@ -171,6 +171,8 @@ impl BusDevice for Mmio {
 mod tests {
     use super::*;
     use crate::pci::HostBridge;
+    use crate::testing::{BAR, Driver};
+    use crate::virtio::rng::Rng;
 
     #[test]
     fn a_guest_finds_functions_and_empty_slots() {
@@ -193,9 +195,40 @@ mod tests {
             ecam.write(nobody, &id);
         }
 
+        bus.insert(
+            Slot(31),
+            Arc::new(Mutex::new(HostBridge::new(None).unwrap())),
+        )
+        .unwrap();
+        let saved: Vec<u8> = bus.save().iter().map(|function| function.slot.0).collect();
+        assert_eq!(saved, [0, 31]);
+
         assert!(bus.remove(Slot(0)).is_some());
         assert!(bus.remove(Slot(99)).is_none());
         ecam.read(0, &mut id);
         assert_eq!(id, [0xff; 4]);
+    }
+
+    #[test]
+    fn a_bar_answers_where_the_guest_has_put_it() {
+        let bus = PciBus::new();
+        let driver = Driver::new(Rng::new());
+        bus.insert(Slot(1), Arc::new(Mutex::new(driver.function)))
+            .unwrap();
+        let (ecam, mmio) = (bus.ecam(), bus.mmio(BAR));
+        // The number of queues.
+        let read = |offset| {
+            let mut queues = [0; 2];
+            mmio.read(offset, &mut queues);
+            queues
+        };
+        assert_eq!(read(0x12), [1, 0]);
+        assert_eq!(read(0x10_0012), [0xff, 0xff]);
+        ecam.write(1 << 15 | 0x10, &(BAR as u32 + 0x10_0000).to_le_bytes());
+        assert_eq!(read(0x12), [0xff, 0xff]);
+        assert_eq!(read(0x10_0012), [1, 0]);
+        mmio.write(0x10_0014, &[1]);
+        ecam.write(1 << 15 | 0x04, &[0, 0]);
+        assert_eq!(read(0x10_0012), [0xff, 0xff]);
     }
 }

@@ -4,15 +4,13 @@ use super::VirtioDevice;
 use crate::pci::PciError;
 use crate::pci::config::{ConfigSpace, Identity};
 use crate::pci::msix::{self, Msix};
+use crate::virtio::DeviceType;
 
 const VENDOR_VIRTIO: u16 = 0x1af4;
 /// Modern devices have 0x1040 + their type.
 const DEVICE_BASE: u16 = 0x1040;
 /// A function without I/O ports and with revision 1 is a modern device only.
 const REVISION: u8 = 1;
-/// "Other" communication controller; drivers look at the ids, never at this.
-const CLASS: u32 = 0x07_8000;
-const CLASS_BLOCK: u32 = 0x01_8000;
 
 const VENDOR_CAPABILITY: u8 = 9;
 const COMMON: u8 = 1;
@@ -84,10 +82,7 @@ pub fn config_space(
         vendor: VENDOR_VIRTIO,
         device: DEVICE_BASE + kind as u16,
         revision: REVISION,
-        class: match kind {
-            super::super::DeviceType::Block => CLASS_BLOCK,
-            _ => CLASS,
-        },
+        class: class(kind),
         subsystem: DEVICE_BASE + kind as u16,
     });
     config.set_bar0(address, BAR_SIZE)?;
@@ -105,6 +100,18 @@ pub fn config_space(
     let (body, writable) = msix.capability(Part::MsixTable.offset(), Part::MsixPending.offset());
     let msix_at = config.add_capability(msix::CAPABILITY_ID, &body, &writable)?;
     Ok((config, msix_at))
+}
+
+/// What a device is listed as; drivers look at the ids, never at this.
+fn class(kind: DeviceType) -> u32 {
+    match kind {
+        // Other mass storage controller.
+        DeviceType::Block => 0x01_8000,
+        // Other communication controller.
+        DeviceType::Vsock => 0x07_8000,
+        // No class fits.
+        DeviceType::Rng | DeviceType::Balloon => 0xff_0000,
+    }
 }
 
 /// The body of a `virtio_pci_cap` after id and link, for a part of BAR 0.

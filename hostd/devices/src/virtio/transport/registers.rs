@@ -278,6 +278,10 @@ impl Registers {
             ),
             (saved.queues.iter().all(sizes_fit), "queue size"),
             (is_progress(steps), "device status"),
+            (
+                steps & status::FEATURES_OK == 0 || saved.features_agreed(),
+                "features not agreed",
+            ),
         ];
         if let Some((_, what)) = checks.iter().find(|(passed, _)| !passed) {
             return Err(TransportError::BadState(what));
