@@ -48,11 +48,13 @@ impl Hostd {
     /// Connects, so that an absent hostd is told apart from a failing call.
     pub async fn connect(args: &Args) -> Result<Self, Error> {
         let token = Token(read_token(args)?);
+        let known = ["unix:", "http://", "https://"];
+        let bad_endpoint = || Error::BadEndpoint(args.endpoint.clone());
+        if !known.iter().any(|scheme| args.endpoint.starts_with(scheme)) {
+            return Err(bad_endpoint());
+        }
         let endpoint = Endpoint::new(args.endpoint.clone())
-            .map_err(|source| Error::BadEndpoint {
-                endpoint: args.endpoint.clone(),
-                source,
-            })?
+            .map_err(|_| bad_endpoint())?
             .connect_timeout(CONNECT_TIMEOUT);
         let channel = endpoint
             .connect()

@@ -15,11 +15,8 @@ pub enum Error {
     /// The asynchronous runtime would not start.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
-    #[error("{endpoint:?} is no endpoint")]
-    BadEndpoint {
-        endpoint: String,
-        source: tonic::transport::Error,
-    },
+    #[error("{0:?} is no endpoint")]
+    BadEndpoint(String),
     #[error("cannot reach hostd at {endpoint}")]
     Unreachable {
         endpoint: String,
@@ -34,7 +31,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// hostd's answer, from a call that was about `subject`.
-    #[error("{subject}: {}", status.message())]
+    #[error("{}", about(subject, status.message()))]
     Refused {
         subject: String,
         status: Box<Status>,
@@ -94,15 +91,13 @@ impl Error {
     /// All that is printed: the message, its causes, and what to do next.
     pub fn report(&self) -> String {
         let mut text = format!("thaw: {self}");
-        // A transport error repeats its causes; the innermost says it best.
         let mut source = self.source();
-        let mut last = text.clone();
         while let Some(cause) = source {
             let message = cause.to_string();
-            if !last.contains(&message) {
+            // Some causes only repeat what is below them, and tonic's has nothing to say.
+            if !text.contains(&message) && !cause.is::<tonic::transport::Error>() {
                 // Writing to a String cannot fail.
                 let _ = write!(text, ": {message}");
-                last = message;
             }
             source = cause.source();
         }
@@ -115,7 +110,7 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::BadEndpoint { .. } => {
+            Self::BadEndpoint(_) => {
                 Some("Write unix:/run/thaw/hostd.sock or http://127.0.0.1:7070.".to_owned())
             }
             Self::Unreachable { .. } => Some(
@@ -126,6 +121,14 @@ impl Error {
             Self::Refused { status, .. } => hint_for(status).map(str::to_owned),
             _ => None,
         }
+    }
+}
+
+/// Says what a message is about, unless it does so itself.
+fn about(subject: &str, message: &str) -> String {
+    match message.contains(subject) {
+        true => message.to_owned(),
+        false => format!("{subject}: {message}"),
     }
 }
 
@@ -144,7 +147,6 @@ fn hint_for(status: &Status) -> Option<&'static str> {
         Some("SNAPSHOT_NOT_FOUND") => {
             "`thaw snapshot ls` lists the snapshots; `images snapshot` makes the default one."
         }
-        Some("IMAGE_NOT_FOUND") => "`images build` makes one in hostd's image directory.",
         Some("SNAPSHOT_DAMAGED") => {
             "Take the snapshot again, or restore its directory from a copy."
         }
