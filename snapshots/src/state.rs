@@ -77,8 +77,8 @@ pub enum StateError {
     Digest,
 }
 
-/// Writes `payload` with its frame to `file`, which must be empty. Not synced: committing the snapshot
-/// does that.
+/// Writes `payload` with its frame to `file`, which must be empty. Not synced: committing the
+/// snapshot does that.
 pub fn write_state(file: &File, payload: &[u8]) -> Result<(), StateError> {
     let found = file.metadata().map_err(StateError::Io)?.len();
     if found != 0 {

@@ -1,7 +1,7 @@
 //! Telling what is worth storing.
 
-/// Whether every byte is zero. Looks at 64 bytes at a time: the first difference usually comes soon,
-/// and a real zero page goes at the speed of memory.
+/// Whether every byte is zero. Looks at 64 bytes at a time: the first difference usually comes
+/// soon, and a real zero page goes at the speed of memory.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
     blocks

@@ -18,8 +18,8 @@ pub(crate) struct Measured {
     pub disk_bytes: u64,
     /// Bytes of the blocks that are not zero.
     pub stored_bytes: u64,
-    /// Of those blocks, ascending: the number of each (u64, little-endian) and its content. Holes and
-    /// stored zeros make no difference: a copy that lost its holes still has the same digest.
+    /// Of those blocks, ascending: the number of each (u64, little-endian) and its content. Holes
+    /// and stored zeros make no difference: a copy that lost its holes still has the same digest.
     pub blocks: Digest,
 }
 

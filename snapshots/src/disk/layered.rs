@@ -21,8 +21,8 @@ pub struct LayerFiles {
 
 /// A disk: what it has itself written, over a snapshot's layer, over a base image.
 ///
-/// All methods take `&self`, and each is atomic for others on the same disk: one lock, held during the I/O,
-/// because a disk has one I/O thread and only saving ever waits for it.
+/// All methods take `&self`, and each is atomic for others on the same disk: one lock, held during
+/// the I/O, because a disk has one I/O thread and only saving ever waits for it.
 #[derive(Debug)]
 pub struct LayeredDisk {
     pub(super) len: u64,
@@ -47,8 +47,8 @@ pub(super) enum Source {
 }
 
 impl LayeredDisk {
-    /// Puts the layers together. `base` and `layer` are only read and may be shared; `overlay` is an
-    /// empty file of this disk's own, open for reading and writing. Checks the layer's bitmap.
+    /// Puts the layers together. `base` and `layer` are only read and may be shared; `overlay` is
+    /// an empty file of this disk's own, open for reading and writing. Checks the layer's bitmap.
     pub fn open(base: File, layer: Option<LayerFiles>, overlay: File) -> Result<Self, DiskError> {
         let len = base
             .metadata()
@@ -107,7 +107,8 @@ impl LayeredDisk {
         self.write_partial(&mut overlay, whole.end, tail_buf)
     }
 
-    /// Makes the range read as zeros and gives back its space; serves both discard and write-zeroes.
+    /// Makes the range read as zeros and gives back its space; serves both discard and
+    /// write-zeroes.
     pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), DiskError> {
         const ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
         self.check_range(offset, len)?;
@@ -130,9 +131,9 @@ impl LayeredDisk {
         )
     }
 
-    /// What a guest's flush asks for. The overlay never outlives the vmm, which alone knows its bitmap, so there
-    /// is nothing that syncing would save from a crash of the host: this does no I/O. Snapshots are synced
-    /// when they are committed.
+    /// What a guest's flush asks for. The overlay never outlives the vmm, which alone knows its
+    /// bitmap, so there is nothing that syncing would save from a crash of the host: this does no
+    /// I/O. Snapshots are synced when they are committed.
     pub fn flush(&self) -> Result<(), DiskError> {
         Ok(())
     }
@@ -145,7 +146,8 @@ impl LayeredDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Layer> {
-        // A panic elsewhere leaves at worst blocks written and not yet in the set: still consistent.
+        // A panic elsewhere leaves at worst blocks written and not yet in the set: still
+        // consistent.
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,8 +226,8 @@ impl LayeredDisk {
         Ok(())
     }
 
-    /// Zeroes whole blocks. What is a hole below needs no place in the overlay: a guest that trims its whole disk
-    /// does not make its snapshots larger.
+    /// Zeroes whole blocks. What is a hole below needs no place in the overlay: a guest that trims
+    /// its whole disk does not make its snapshots larger.
     fn zero_blocks(&self, overlay: &mut Layer, bytes: Range<u64>) -> Result<(), DiskError> {
         let io = DiskError::io;
         sparse::punch(&overlay.data, bytes.clone()).map_err(io("punch a hole in the overlay"))?;
@@ -290,8 +292,8 @@ pub(super) fn check_data_len(data: &File, blocks: &Blocks) -> Result<(), DiskErr
     Ok(())
 }
 
-/// Cuts a range of bytes into what comes before the first block boundary (its length), the whole blocks, and
-/// the rest after them.
+/// Cuts a range of bytes into what comes before the first block boundary (its length), the whole
+/// blocks, and the rest after them.
 fn split(offset: u64, len: u64) -> (u64, Range<u64>) {
     let end = offset + len;
     let start = offset.next_multiple_of(BLOCK_BYTES).min(end);

@@ -32,8 +32,8 @@ pub(super) fn next_data(file: &File, range: Range<u64>) -> io::Result<Option<Ran
     Ok(Some(start..end.min(range.end).max(start + 1)))
 }
 
-/// Copies the data of `range` to the same place of another file, where there must be a hole; holes stay
-/// holes.
+/// Copies the data of `range` to the same place of another file, where there must be a hole; holes
+/// stay holes.
 pub(super) fn copy(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
     let mut at = range.start;
     while let Some(data) = next_data(from, at..range.end)? {
@@ -73,12 +73,17 @@ fn copy_by_hand(from: &File, to: &File, mut data: Range<u64>) -> io::Result<()> 
     Ok(())
 }
 
-/// Makes `range` a hole; the file's length stays. Needs a file system that can: ext4, XFS, btrfs and tmpfs do.
+/// Makes `range` a hole; the file's length stays. Needs a file system that can: ext4, XFS, btrfs
+/// and tmpfs do.
 pub(super) fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let len = range.end - range.start;
-    fallocate(file, flags, range.start as i64, len as i64)?;
-    Ok(())
+    loop {
+        match fallocate(file, flags, range.start as i64, len as i64) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
 }
 
 #[cfg(test)]

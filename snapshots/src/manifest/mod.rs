@@ -7,10 +7,10 @@
 //! }}
 //! ```
 //!
-//! The file is JSON for people and `jq`, but its first and last bytes are fixed, and the digest is of the very
-//! bytes of the inner object: any flipped bit of the file is found before JSON is parsed. Then comes the version, so
-//! that a later one is named as such, and only then the fields: unknown ones are refused and every value
-//! is checked. At most [`MAX_MANIFEST_BYTES`].
+//! The file is JSON for people and `jq`, but its first and last bytes are fixed, and the digest is
+//! of the very bytes of the inner object: any flipped bit of the file is found before JSON is
+//! parsed. Then comes the version, so that a later one is named as such, and only then the fields:
+//! unknown ones are refused and every value is checked. At most [`MAX_MANIFEST_BYTES`].
 
 mod envelope;
 mod validate;

@@ -57,7 +57,8 @@ fn check_description(description: &Description) -> Checked {
             (1..=MAX_LABEL_KEY_BYTES).contains(&key.len()) && value.len() <= MAX_LABEL_VALUE_BYTES;
         ensure(good, "labels", || {
             format!(
-                "need keys of 1..={MAX_LABEL_KEY_BYTES} bytes and values of at most {MAX_LABEL_VALUE_BYTES}"
+                "need keys of 1..={MAX_LABEL_KEY_BYTES} bytes and values up to \
+                 {MAX_LABEL_VALUE_BYTES}"
             )
         })?;
     }

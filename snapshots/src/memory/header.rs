@@ -72,7 +72,7 @@ impl Header {
 
     /// Bytes of one chunk: only the last one may be short.
     pub fn chunk_len(&self, chunk: usize) -> usize {
-        let start = chunk as u64 * self.chunk_bytes as u64;
+        let start = (chunk as u64).saturating_mul(self.chunk_bytes as u64);
         let rest = self.memory_bytes.saturating_sub(start);
         rest.min(self.chunk_bytes as u64) as usize
     }

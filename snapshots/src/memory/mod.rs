@@ -30,13 +30,14 @@
 //! A page that neither is present nor inherited is zero.
 //!
 //! **Caps.** `memory_bytes` ≤ [`MAX_MEMORY_BYTES`]; `chunk_bytes` is a power of two within
-//! [`MIN_CHUNK_BYTES`]..=[`MAX_CHUNK_BYTES`], so that 64 bits hold a chunk's pages; a frame is at most zstd's bound
-//! for its pages. No allocation is larger than the index, which those numbers cap at 6 MiB.
+//! [`MIN_CHUNK_BYTES`]..=[`MAX_CHUNK_BYTES`], so that 64 bits hold a chunk's pages; a frame is at
+//! most zstd's bound for its pages. No allocation is larger than the index, which those numbers cap
+//! at 6 MiB.
 //!
-//! **Every byte is covered.** The header by its own CRC, the index by the header's digest, each frame by its
-//! entry's CRC. Offsets are not stored but summed up, so frames can neither overlap nor leave a gap, and the sum
-//! has to end where the index begins. A file that is cut anywhere has another length than its header
-//! says. A writer that died has left no header.
+//! **Every byte is covered.** The header by its own CRC, the index by the header's digest, each
+//! frame by its entry's CRC. Offsets are not stored but summed up, so frames can neither overlap
+//! nor leave a gap, and the sum has to end where the index begins. A file that is cut anywhere has
+//! another length than its header says. A writer that died has left no header.
 //!
 //! **Diffs.** A snapshot that holds only what its parent lacks will set a flag, name the parent's
 //! [fingerprint](MemoryReader::fingerprint) and use `inherited`. This version refuses all three.

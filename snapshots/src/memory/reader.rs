@@ -75,8 +75,8 @@ impl MemoryReader {
         self.slots.len()
     }
 
-    /// A digest of the header, and through it of the index and of every frame's checksum: two files with
-    /// one fingerprint hold the same memory.
+    /// A digest of the header, and through it of the index and of every frame's checksum: two files
+    /// with one fingerprint hold the same memory, as far as accidents go.
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint
     }
@@ -111,8 +111,8 @@ pub struct ChunkReader<'a> {
 }
 
 impl ChunkReader<'_> {
-    /// Reads the frames of `chunks`, or of as many as fit, with one call, so that [`pages`](Self::pages)
-    /// finds them.
+    /// Reads the frames of `chunks`, or of as many as fit, with one call, so that
+    /// [`pages`](Self::pages) finds them.
     pub fn fetch(&mut self, chunks: Range<usize>) -> Result<(), MemoryError> {
         let end = chunks.end.min(chunks.start.saturating_add(FETCH_CHUNKS));
         let slots = self.reader.slots.get(chunks.start..end).unwrap_or_default();

@@ -4,9 +4,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Hands out consecutive ranges of the file, batch after batch.
 ///
-/// A worker waits until all batches before its own have their places; then frames lie in the file in the order
-/// of the guest's memory, which the index relies on and sequential reads like. Workers hold one batch each,
-/// so memory stays bounded.
+/// A worker waits until all batches before its own have their places; then frames lie in the file
+/// in the order of the guest's memory, which the index relies on and sequential reads like. Workers
+/// hold one batch each, so memory stays bounded.
 pub(super) struct Sequencer {
     state: Mutex<State>,
     turn: Condvar,
@@ -68,8 +68,8 @@ impl Sequencer {
     }
 }
 
-/// Abandons the work unless it is disarmed, so that neither an error nor a panic of one worker leaves
-/// the others waiting for a turn that never comes.
+/// Abandons the work unless it is disarmed, so that neither an error nor a panic of one worker
+/// leaves the others waiting for a turn that never comes.
 pub(super) struct Alarm<'a> {
     sequencer: &'a Sequencer,
     armed: bool,

@@ -199,8 +199,8 @@ impl<'a> Packer<'a> {
         })
     }
 
-    /// Reads the chunk's non-zero pages to the front of `self.pages`. Answers their bitmap and how many
-    /// bytes they are.
+    /// Reads the chunk's non-zero pages to the front of `self.pages`. Answers their bitmap and how
+    /// many bytes they are.
     fn read_pages(&mut self, chunk: usize) -> Result<(u64, usize), WriteError> {
         let start = chunk as u64 * self.header.chunk_bytes as u64;
         let end = start + self.header.chunk_len(chunk) as u64;

@@ -94,8 +94,8 @@ pub(super) fn entries(path: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names.into_iter().flatten().collect())
 }
 
-/// Size and digest of a whole file that may not be longer than `most`, which bounds what is read when the
-/// file is not what it should be.
+/// Size and digest of a whole file that may not be longer than `most`, which bounds what is read
+/// when the file is not what it should be.
 pub(super) fn digest(file: &File, most: u64) -> io::Result<(u64, Digest)> {
     let mut hasher = blake3::Hasher::new();
     let mut buf = vec![0; 64 << 10];

@@ -11,12 +11,13 @@
 //!   names/<name>            a symbolic link whose target is an id
 //! ```
 //!
-//! A snapshot appears and disappears by one rename, after everything in it has been synced. A name is given,
-//! moved and taken away by one rename too, which is why names are not in the manifest: a snapshot is
-//! immutable and can be copied between hosts as a directory.
+//! A snapshot appears and disappears by one rename, after everything in it has been synced. A name
+//! is given, moved and taken away by one rename too, which is why names are not in the manifest: a
+//! snapshot is immutable and can be copied between hosts as a directory.
 //!
-//! One directory is writable; any number of others, looked at in order after it, are only read: snapshots
-//! that came with an image, for example. Entries that are neither an id nor one of the above are ignored.
+//! One directory is writable; any number of others, looked at in order after it, are only read:
+//! snapshots that came with an image, for example. Entries that are neither an id nor one of the
+//! above are ignored.
 
 mod directory;
 mod error;
@@ -63,9 +64,9 @@ pub struct Naming {
 }
 
 impl Store {
-    /// Opens the store in `writable`, making the directory when it is missing, and removes what an earlier
-    /// process left half done. Fails with [`StoreError::Locked`] while another process has it open.
-    /// The directories of `read_only` must exist.
+    /// Opens the store in `writable`, making the directory when it is missing, and removes what an
+    /// earlier process left half done. Fails with [`StoreError::Locked`] while another process has
+    /// it open. The directories of `read_only` must exist.
     pub fn open(writable: &Path, read_only: &[PathBuf]) -> Result<Self, StoreError> {
         let inner = Inner {
             writable: Directory::open_writable(writable)?,
@@ -134,7 +135,8 @@ impl Store {
         files::remove_dir(&doomed)
     }
 
-    /// The snapshot that a name belongs to. A name in an earlier directory hides those of later ones.
+    /// The snapshot that a name belongs to. A name in an earlier directory hides those of later
+    /// ones.
     fn resolve(&self, name: &SnapshotName) -> Result<Option<SnapshotId>, StoreError> {
         for directory in self.directories() {
             if let Some(id) = directory.names().get(name)?

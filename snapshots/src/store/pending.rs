@@ -5,13 +5,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{Naming, Snapshot, Store, StoreError, files};
-use crate::SnapshotId;
 use crate::disk::{self, LayerFiles};
 use crate::manifest::{
     Description, FORMAT_VERSION, FileRecord, Files, LayerRecord, Manifest, MemoryRecord,
 };
 use crate::memory::MemoryReader;
 use crate::state::read_state;
+use crate::{SnapshotId, SnapshotName};
 
 /// A snapshot in the making. Dropped without [`commit`](Pending::commit) it is removed.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ impl Pending {
         })
     }
 
-    /// Checks and measures the files, writes the manifest, syncs everything, and makes the snapshot visible.
-    /// Long: it reads the state and the disk layers and waits for the disk.
+    /// Checks and measures the files, writes the manifest, syncs everything, and makes the snapshot
+    /// visible. Long: it reads the state and the disk layers and waits for the disk.
     ///
     /// A crash while it is being named can leave it without the name, never the name without a
     /// snapshot.
@@ -68,22 +68,29 @@ impl Pending {
         self.write_manifest(&manifest)?;
         self.sync(&manifest)?;
 
-        let changes = self.store.changes();
+        let _changes = self.store.changes();
         if let Some(naming) = naming {
             self.store.check_name(&self.id, naming)?;
         }
         let directory = &self.store.inner.writable;
         files::rename(&self.path, &directory.snapshot(&self.id))?;
+        let name = naming.map(|naming| &naming.name);
+        self.publish(name).inspect_err(|_| {
+            // Who is told that it failed must not find it later.
+            if let Err(error) = directory
+                .bury(&self.id)
+                .and_then(|path| files::remove_dir(&path))
+            {
+                tracing::warn!(%error, id = %self.id, "a snapshot stays whose commit failed");
+            }
+        })?;
+        Snapshot::open(directory, &self.id, name.cloned())
+    }
+
+    fn publish(&self, name: Option<&SnapshotName>) -> Result<(), StoreError> {
+        let directory = &self.store.inner.writable;
         files::sync(directory.path())?;
-        if let Some(naming) = naming {
-            directory.names().set(&naming.name, &self.id)?;
-        }
-        drop(changes);
-        Snapshot::open(
-            directory,
-            &self.id,
-            naming.map(|naming| naming.name.clone()),
-        )
+        name.map_or(Ok(()), |name| directory.names().set(name, &self.id))
     }
 
     fn measure(&self, description: Description) -> Result<Manifest, StoreError> {

@@ -11,9 +11,9 @@ use crate::memory::MemoryReader;
 use crate::state::read_state;
 use crate::{SnapshotId, SnapshotName};
 
-/// An open snapshot. Manifest, sizes, state and bitmaps have been checked; memory and disk blocks are checked
-/// when they are read or by [`verify`](Snapshot::verify). It stays usable when the snapshot is deleted
-/// meanwhile.
+/// An open snapshot. Manifest, sizes, state and bitmaps have been checked; memory and disk blocks
+/// are checked when they are read or by [`verify`](Snapshot::verify). It stays usable when the
+/// snapshot is deleted meanwhile.
 #[derive(Debug)]
 pub struct Snapshot {
     manifest: Manifest,
@@ -101,7 +101,8 @@ impl Snapshot {
         duplicate(&self.state, files::STATE)
     }
 
-    /// The layer of the disk at position `disk`, for [`LayeredDisk::open`](crate::disk::LayeredDisk::open).
+    /// The layer of the disk at position `disk`, for
+    /// [`LayeredDisk::open`](crate::disk::LayeredDisk::open).
     pub fn layer(&self, disk: u32) -> Result<LayerFiles, StoreError> {
         let records = self.manifest.files.layers.iter();
         let (_, files) = records

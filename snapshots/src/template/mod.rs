@@ -1,8 +1,9 @@
 //! A snapshot's memory as a sealed memfd, which every clone maps `MAP_PRIVATE`.
 //!
-//! Pages are decompressed into a buffer that stays in the core's cache and written with `pwrite`. That measured
-//! 20 to 30% faster than decompressing into a shared mapping, populated ahead or not: a mapping needs a page
-//! table, and the kernel clears each page only for it to be overwritten. It also needs no unsafe code.
+//! Pages are decompressed into a buffer that stays in the core's cache and written with `pwrite`.
+//! That measured 20 to 30% faster than decompressing into a shared mapping, populated ahead or not:
+//! a mapping needs a page table, and the kernel clears each page only for it to be overwritten. It
+//! also needs no unsafe code.
 
 use std::fs::File;
 use std::io;
@@ -40,8 +41,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// Decompresses all of `reader` with `threads` threads (`None`: one per core), the calling one included,
-    /// then seals the memfd against writing, growing and shrinking.
+    /// Decompresses all of `reader` with `threads` threads (`None`: one per core), the calling one
+    /// included, then seals the memfd against writing, growing and shrinking.
     ///
     /// Blocking: about 100 ms per core for 100 MiB of pages.
     pub fn load(

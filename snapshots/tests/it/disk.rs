@@ -23,7 +23,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let range = || (0..BYTES, prop_oneof![1usize..600, 1usize..40_000]);
     prop_oneof![
-        4 => (range(), 1u8..).prop_map(|((at, len), byte)| Op::Write(at, len.min(BYTES - at), byte)),
+        4 => (range(), 1u8..)
+            .prop_map(|((at, len), byte)| Op::Write(at, len.min(BYTES - at), byte)),
         2 => range().prop_map(|(at, len)| Op::Zero(at, len.min(BYTES - at))),
         3 => range().prop_map(|(at, len)| Op::Read(at, len.min(BYTES - at))),
         1 => Just(Op::Reopen),
@@ -85,7 +86,8 @@ proptest! {
                 }
                 Op::Reopen => {
                     let layer = saved(&disk);
-                    disk = LayeredDisk::open(file.try_clone().unwrap(), Some(layer), empty()).unwrap();
+                    let base = file.try_clone().unwrap();
+                    disk = LayeredDisk::open(base, Some(layer), empty()).unwrap();
                 }
             }
         }
@@ -222,7 +224,7 @@ fn a_damaged_bitmap_is_refused() {
             "{len}"
         );
     }
-    // The header, the leaf's number and the first bits of it; the rest is covered by the same digest.
+    // The header and the leaf's beginning; the same digest covers the rest.
     each_flipped(&bytes[..100], |position, head| {
         let whole = [head, &bytes[100..]].concat();
         assert!(

@@ -1,5 +1,5 @@
-//! Bytes from strangers. Random bytes never get past a checksum, so each target takes both: the bytes
-//! as they are, and the same bytes as the inside of a file whose checksums are right.
+//! Bytes from strangers. Random bytes never get past a checksum, so each target takes both: the
+//! bytes as they are, and the same bytes as the inside of a file whose checksums are right.
 //!
 //! `cargo test` runs each for a moment; `cargo bolero test` for as long as asked.
 

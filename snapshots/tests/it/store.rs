@@ -198,6 +198,19 @@ fn what_is_not_committed_disappears() {
 }
 
 #[test]
+fn a_commit_that_cannot_be_named_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let pending = store.begin(id(1)).unwrap();
+    fill(&pending);
+    // Nothing can be renamed over a directory.
+    fs::create_dir(dir.path().join("names/a")).unwrap();
+    let result = pending.commit(description(1), Some(&naming("a", false)));
+    assert!(matches!(result, Err(StoreError::Io { .. })), "{result:?}");
+    assert_eq!(entries(dir.path()), [".lock", "names"]);
+}
+
+#[test]
 fn files_of_another_machine_are_not_committed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -313,9 +326,10 @@ fn a_damaged_snapshot_does_not_hide_the_others() {
     fs::write(dir.path().join(id(1).as_str()).join("manifest.json"), "{}").unwrap();
     let listing = store.list().unwrap();
     assert_eq!(listing.entries.len(), 1);
-    assert!(
-        matches!(&listing.damaged[..], [(damaged, StoreError::Manifest { .. })] if *damaged == id(1))
-    );
+    let [(damaged, StoreError::Manifest { .. })] = &listing.damaged[..] else {
+        panic!("{:?}", listing.damaged);
+    };
+    assert_eq!(*damaged, id(1));
     store.delete(&id(1)).unwrap();
     assert_eq!(listed(&store), [(id(2), None)]);
 }
