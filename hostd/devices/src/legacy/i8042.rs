@@ -1,4 +1,7 @@
 //! The keyboard controller, as far as `reboot=k` needs it: ports 0x60 to 0x64.
+//!
+//! A guest has to be told by ACPI that there is none (no 8042 flag in the FADT), or its driver
+//! probes for keyboards at length.
 
 use super::{PowerRequest, PowerSink};
 use crate::bus::BusDevice;

@@ -67,6 +67,11 @@ impl Ring {
         self.base + 0x3000
     }
 
+    /// The descriptor that the next chain begins with.
+    pub fn next_head(&self) -> u16 {
+        self.next_descriptor
+    }
+
     /// Makes a chain available. Descriptors are taken in turn and never waited for.
     pub fn offer(&mut self, memory: &Memory, chain: &[Buffer]) -> u16 {
         let head = self.next_descriptor;

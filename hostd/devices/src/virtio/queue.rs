@@ -16,8 +16,8 @@ use crate::pci::msix::Msix;
 pub type Chain<'m> = DescriptorChain<&'m GuestMemoryMmap>;
 
 /// Chains that one event may handle. A driver that refills a queue as fast as it is emptied
-/// cannot keep the event loop from the other devices for longer than this.
-pub const MAX_CHAINS_PER_EVENT: usize = 1024;
+/// cannot keep the event loop from the other devices, or from being paused, for longer.
+pub const MAX_CHAINS_PER_EVENT: usize = 128;
 
 /// `VRING_AVAIL_F_NO_INTERRUPT`.
 const AVAIL_NO_INTERRUPT: u16 = 1;

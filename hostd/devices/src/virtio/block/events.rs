@@ -13,7 +13,10 @@ impl Block {
         let Some((memory, queue)) = io.queue(queue) else {
             return Ok(());
         };
-        self.bounce.resize(BOUNCE_BYTES, 0);
+        if self.bounce.is_empty() {
+            // Fresh zeros from the kernel: no page of it is touched before it is used.
+            self.bounce = vec![0; BOUNCE_BYTES];
+        }
         let mut disk = Disk {
             sectors: self.sectors(),
             backend: self.backend.as_mut(),

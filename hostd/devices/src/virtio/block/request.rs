@@ -13,7 +13,7 @@ use thiserror::Error;
 use virtio_queue::{Reader, Writer};
 use vm_memory::GuestMemoryMmap;
 
-use super::config::MAX_RANGE_SECTORS;
+use super::config::{MAX_RANGE_SECTORS, MAX_REQUEST_BYTES};
 use super::{BlockBackend, SECTOR};
 use crate::virtio::Chain;
 
@@ -28,10 +28,6 @@ const T_WRITE_ZEROES: u32 = 13;
 const S_OK: u8 = 0;
 const S_IOERR: u8 = 1;
 const S_UNSUPP: u8 = 2;
-
-/// Bytes that one request may move. Linux makes requests of at most 1.25 MiB unless told
-/// otherwise; one that goes on for gigabytes would hold up every other device.
-const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// A chain that has no room for an answer.
 #[derive(Debug, Error)]

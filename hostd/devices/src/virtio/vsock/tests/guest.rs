@@ -46,11 +46,7 @@ impl Guest {
         let dir = tempfile::tempdir().unwrap();
         let driver = Driver::started(device(&dir, connector));
         let mut guest = Self::around(driver, dir);
-        for slot in 0..15 {
-            guest
-                .driver
-                .offer(RX, &[write(rx_buffer(slot), BUFFER + HEADER_BYTES as u32)]);
-        }
+        (0..15).for_each(|_| guest.offer_buffer());
         for slot in 0..4 {
             guest.driver.offer(EVENT, &[write(EVENTS + 8 * slot, 8)]);
         }
@@ -163,11 +159,17 @@ impl Guest {
                 let (header, data) = bytes.split_first_chunk().unwrap();
                 self.inbox
                     .push_back((Header::decode(header), data.to_vec()));
-                self.driver
-                    .offer(RX, &[write(rx_buffer(slot), BUFFER + HEADER_BYTES as u32)]);
+                self.offer_buffer();
             }
             self.driver.notify(RX);
         }
+    }
+
+    /// Makes a receive buffer available: each descriptor has its own.
+    fn offer_buffer(&mut self) {
+        let address = rx_buffer(self.driver.rings[RX].next_head());
+        self.driver
+            .offer(RX, &[write(address, BUFFER + HEADER_BYTES as u32)]);
     }
 
     /// The next packet.

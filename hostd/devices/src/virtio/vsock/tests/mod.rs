@@ -1,6 +1,7 @@
 //! Streams from end to end, with a guest that keeps or breaks every rule.
 
 mod guest;
+mod pacing;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
