@@ -96,7 +96,7 @@ impl Attachment {
             match process.outlet.take(self.seat.serial) {
                 Taken::Data(Source::Stdout, data) => return Ok(Output::Stdout(data)),
                 Taken::Data(Source::Stderr, data) => return Ok(Output::Stderr(data)),
-                Taken::TakenOver => {
+                Taken::Displaced => {
                     let message = "another stream has attached to the process";
                     return Err(refused(Code::Aborted, "TAKEN_OVER", message));
                 }

@@ -75,7 +75,7 @@ pub(super) enum Taken {
     /// Both streams are at their end and all has been taken.
     End,
     /// Another attachment sits here now.
-    TakenOver,
+    Displaced,
 }
 
 /// Both output streams of one process.
@@ -149,7 +149,7 @@ impl Outlet {
     pub(super) fn take(&self, serial: u64) -> Taken {
         let mut inner = self.lock();
         if !inner.is_attached(serial) {
-            return Taken::TakenOver;
+            return Taken::Displaced;
         }
         let order = match inner.stderr_next {
             true => [Source::Stderr, Source::Stdout],
@@ -301,7 +301,7 @@ mod tests {
         let first = outlet.attach();
         let second = outlet.attach();
         assert!(first.taken_over.is_cancelled() && !second.taken_over.is_cancelled());
-        assert!(matches!(outlet.take(first.serial), Taken::TakenOver));
+        assert!(matches!(outlet.take(first.serial), Taken::Displaced));
         assert!(!outlet.detach(first.serial));
         assert!(outlet.is_attached());
         outlet.end(Source::Stdout);
