@@ -9,15 +9,19 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bolero::TypeGenerator;
+use vm_memory::GuestAddress;
 
 use crate::event_loop::EventHandler;
 use crate::pci::PciFunction;
 use crate::testing::{Buffer, DATA, Driver, END};
 use crate::virtio::VirtioDevice;
+use crate::virtio::balloon::{Balloon, MemoryReclaim};
 use crate::virtio::block::{Block, FileBackend};
+use crate::virtio::rng::Rng;
 use crate::virtio::transport::VirtioPciState;
 use crate::virtio::vsock::Vsock;
 
@@ -154,6 +158,28 @@ fn block_and_transport() {
         .with_type::<Vec<Deed>>()
         .for_each(|deeds| {
             survive(&mut Driver::started(disk()), deeds, disk);
+        });
+}
+
+/// Takes no memory, but sees what a guest gives.
+struct Reclaim;
+
+impl MemoryReclaim for Reclaim {
+    fn discard(&self, start: GuestAddress, len: u64) -> std::io::Result<()> {
+        assert!(len != 0 && start.0.is_multiple_of(4096) && start.0 + len <= END);
+        Ok(())
+    }
+}
+
+#[test]
+fn balloon_and_rng() {
+    let balloon = || Balloon::new(Arc::new(Reclaim));
+    bolero::check!()
+        .with_test_time(TIME)
+        .with_type::<Vec<Deed>>()
+        .for_each(|deeds| {
+            survive(&mut Driver::started(balloon()), deeds, balloon);
+            survive(&mut Driver::started(Rng::new()), deeds, Rng::new);
         });
 }
 

@@ -141,13 +141,13 @@ impl<D: VirtioDevice> VirtioPci<D> {
             Written::Nothing => {}
             Written::Reset => self.reset(),
             Written::Activate => self.activate(),
+            Written::Deactivate => self.deactivate(),
         }
     }
 
     fn reset(&mut self) {
-        self.queues.fill_with(|| None);
+        self.deactivate();
         self.registers.reset();
-        self.device.reset();
         // What the old driver had notified is of no interest to the next one.
         (0..self.kicks.len()).for_each(|queue| self.kicks.clear(queue));
     }
@@ -183,10 +183,15 @@ impl<D: VirtioDevice> VirtioPci<D> {
             .collect()
     }
 
-    /// Gives up on a driver, until it resets the device.
-    fn needs_reset(&mut self) {
+    /// Lets go of everything that the driver brought about but its registers.
+    fn deactivate(&mut self) {
         self.queues.fill_with(|| None);
         self.device.reset();
+    }
+
+    /// Gives up on a driver, until it resets the device.
+    fn needs_reset(&mut self) {
+        self.deactivate();
         self.registers.set_needs_reset();
         self.interrupt_config();
     }

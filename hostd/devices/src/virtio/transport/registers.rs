@@ -103,6 +103,8 @@ pub enum Written {
     Reset,
     /// The driver is ready: the device may work.
     Activate,
+    /// The driver has given up: the device must not work any more.
+    Deactivate,
 }
 
 impl Registers {
@@ -309,7 +311,11 @@ impl Registers {
         let before = self.status;
         // Bits can only be added, and in order; "failed" may come at any time.
         let added = (value | before) & !(status::NEEDS_RESET | status::FAILED);
+        let was_active = self.is_active();
         self.status |= value & status::FAILED;
+        if was_active && !self.is_active() {
+            return Written::Deactivate;
+        }
         if !is_progress(added) || (added & status::FEATURES_OK != 0 && !self.features_agreed()) {
             return Written::Nothing;
         }

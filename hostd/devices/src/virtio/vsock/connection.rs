@@ -19,7 +19,9 @@ use vm_memory::{Bytes, ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVo
 use vmm_sys_util::epoll::EventSet;
 
 use super::credit::Credit;
-use super::packet::{Buffers, Header, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, op};
+use super::packet::{
+    Buffers, Header, MAX_DATA, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, op,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -151,6 +153,9 @@ impl Connection {
     /// Makes the next packet for the guest: fills `data`, and in `header` what only this
     /// connection knows. `None` if there is nothing after all.
     pub fn next_packet(&mut self, header: &mut Header, data: &Buffers<'_>) -> Option<Fate> {
+        if !self.has_packet() {
+            return None;
+        }
         let mut fate = Fate::Keep;
         if let Some(opening) = self.opening.take() {
             header.op = opening;
@@ -299,7 +304,8 @@ impl Connection {
     /// the end of the stream makes a shutdown due.
     fn read(&mut self, data: &Buffers<'_>) -> Option<u32> {
         let mut total = 0;
-        let mut room = self.credit.room() as usize;
+        // A guest may offer buffers and room of any size.
+        let mut room = self.credit.room().min(MAX_DATA) as usize;
         for slice in data.slices() {
             let len = slice.len().min(room);
             if len == 0 || !self.may_read() {

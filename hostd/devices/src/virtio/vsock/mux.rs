@@ -13,8 +13,9 @@ use super::connection::{Connection, Fate};
 use super::handshake::Handshake;
 use super::packet::{Buffers, HOST_CID, Header, TYPE_STREAM, op};
 
-/// Streams and handshakes together. Each has a descriptor and up to
-/// [`WINDOW`](super::credit::WINDOW) bytes of buffer.
+/// Streams and handshakes together. Each has a descriptor, and each stream whose host program is
+/// slow up to [`WINDOW`](super::credit::WINDOW) bytes of buffer: 256 MiB if all are, which takes
+/// as many host programs that do not read.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// Resets that wait for room in the receive queue. A guest that provokes more is not listened
@@ -272,7 +273,9 @@ impl Mux {
             host_port,
             guest_port,
         };
-        if let Some(handshake) = self.handshakes.remove(&host_port) {
+        // Ports begin again after 3 billion, and a guest chooses its own streams' ports.
+        let taken = self.connections.contains_key(&key);
+        if let Some(handshake) = self.handshakes.remove(&host_port).filter(|_| !taken) {
             let stream = handshake.into_stream();
             self.add(key, Connection::request(stream), ControlOperation::Modify);
         }

@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap, VolatileMemoryError,
 /// Bytes of a packet header.
 pub const HEADER_BYTES: usize = 44;
 
-/// Data bytes in one packet from the guest. Linux sends at most this.
+/// Data bytes in one packet, either way. Linux sends at most this.
 pub const MAX_DATA: u32 = 64 << 10;
 
 /// Buffers in one chain. Linux uses a header and at most 18 pieces of data.

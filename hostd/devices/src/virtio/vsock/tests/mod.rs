@@ -335,6 +335,18 @@ fn a_reset_of_the_device_ends_every_stream() {
 }
 
 #[test]
+fn a_driver_that_gives_up_leaves_nothing_to_do() {
+    let mut guest = Guest::new();
+    let (mut program, _) = guest.stream();
+    guest.driver.put8(0x14, 0x8f);
+    program.write_all(b"x").unwrap_err();
+    let _waiting = guest.program("CONNECT 1024\n");
+    guest.driver.run();
+    let state = guest.driver.save();
+    guest.restored(&state).driver.run();
+}
+
+#[test]
 fn reserved_addresses_are_refused() {
     for cid in [0, 2, u32::MAX] {
         let dir = tempfile::tempdir().unwrap();
