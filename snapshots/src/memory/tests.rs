@@ -328,3 +328,34 @@ fn a_later_version_and_a_diff_are_named_as_such() {
         }
     ));
 }
+
+/// An index with right checksums and impossible content.
+#[test]
+fn an_index_that_cannot_be_is_refused() {
+    type Change = fn(&mut [u8]);
+    let cases: &[(usize, Change)] = &[
+        // A page of a parent that this version does not know.
+        (0, |index| index[8] = 1),
+        // The last chunk has one page; this says that its second one is there too.
+        (2, |index| index[48] |= 2),
+        // The zero chunk between them: a checksum, or a page, and no frame.
+        (1, |index| index[24 + 20] = 1),
+        (1, |index| index[24] = 1),
+        // A frame longer than its pages allow, and one that does not end where it should.
+        (0, |index| index[19] = 1),
+        (3, |index| index[16] += 1),
+    ];
+    for (expected, change) in cases {
+        let mut bytes = bytes_of(&small_file());
+        let index = bytes.len() - 3 * 24;
+        change(&mut bytes[index..]);
+        let digest = crate::Digest::of(&bytes[index..]);
+        bytes[40..72].copy_from_slice(digest.as_bytes());
+        let crc = crc32c::crc32c(&bytes[..108]);
+        bytes[108..112].copy_from_slice(&crc.to_le_bytes());
+        match MemoryReader::open(file_of(&bytes)) {
+            Err(MemoryError::Index { chunk, .. }) => assert_eq!(chunk, *expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
