@@ -216,11 +216,16 @@ const FEATURE_REGISTERS: [(u32, u32, Register); 17] = [
     (0x8000_0021, 0, Eax),
 ];
 
-/// Bits of those registers that the vmm sets on every host, whatever KVM lists.
-const ALWAYS: [(u32, Register, u32); 2] = [
-    (0x1, Ecx, HYPERVISOR | TSC_DEADLINE | X2APIC),
-    (0x1, Edx, HYPER_THREADING),
+/// Bits of those registers that say nothing about the host: set by the vmm whatever KVM lists, or
+/// following what the guest has switched on.
+const NOT_OF_THE_HOST: [(u32, Register, u32); 3] = [
+    (0x1, Ecx, HYPERVISOR | TSC_DEADLINE | X2APIC | OS_XSAVE),
+    (0x1, Edx, HYPER_THREADING | APIC_ENABLED),
+    (0x7, Ecx, OS_PROTECTION_KEYS),
 ];
+const OS_XSAVE: u32 = 1 << 27;
+const APIC_ENABLED: u32 = 1 << 9;
+const OS_PROTECTION_KEYS: u32 = 1 << 4;
 
 /// Every feature bit of `entries` as `leaf.subleaf:register:bit`, sorted.
 pub fn features(entries: &[kvm_cpuid_entry2]) -> Vec<String> {
@@ -232,12 +237,11 @@ pub fn features(entries: &[kvm_cpuid_entry2]) -> Vec<String> {
         let Some(mut entry) = found.copied() else {
             continue;
         };
-        let always: u32 = ALWAYS
+        let ignored = NOT_OF_THE_HOST
             .iter()
-            .filter(|(of, which, _)| (*of, *which) == (leaf, register))
-            .map(|(_, _, bits)| bits)
-            .sum();
-        let value = *register_of(&mut entry, register) & !always;
+            .find(|(of, which, _)| (*of, *which) == (leaf, register))
+            .map_or(0, |(_, _, bits)| *bits);
+        let value = *register_of(&mut entry, register) & !ignored;
         let set = (0..u32::BITS).filter(|bit| value & (1 << bit) != 0);
         features.extend(set.map(|bit| format!("{leaf:x}.{subleaf}:{}:{bit}", name(register))));
     }

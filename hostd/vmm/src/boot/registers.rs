@@ -76,6 +76,11 @@ pub fn enter(vcpu: &Vcpu, memory: &GuestMemoryMmap, entry: Entry) -> Result<(), 
     Ok(())
 }
 
+/// Flat 32-bit protected mode without paging.
+pub fn protected_mode(sregs: &mut kvm_sregs) {
+    set_mode(sregs, Mode::Protected);
+}
+
 #[derive(Clone, Copy)]
 enum Mode {
     Protected,

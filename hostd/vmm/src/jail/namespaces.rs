@@ -1,8 +1,9 @@
 //! Namespaces: an empty root directory, no network, no IPC, a host name of its own.
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, pivot_root};
+use nix::unistd::{chdir, chroot, pivot_root};
 
 use super::{JailError, failed};
 
@@ -35,10 +36,25 @@ fn empty_root() -> Result<(), JailError> {
     mount(Some("none"), COVERED, Some("tmpfs"), options, Some("size=0,mode=555"))
         .map_err(failed("mount an empty directory"))?;
     chdir(COVERED).map_err(failed("enter the empty directory"))?;
-    // The old root ends up on top of the new one, in the same place, and is then taken away.
-    pivot_root(".", ".").map_err(failed("change the root directory"))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(failed("take the old root directory away"))?;
+    change_root()?;
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | options;
     mount(none, "/", none, read_only, none).map_err(failed("make the root directory read-only"))?;
     chdir("/").map_err(failed("enter the root directory"))
+}
+
+/// Makes the current directory the root directory, with nothing of the old one left.
+fn change_root() -> Result<(), JailError> {
+    match pivot_root(".", ".") {
+        // The old root has ended up on top of the new one, in the same place.
+        Ok(()) => umount2(".", MntFlags::MNT_DETACH)
+            .map_err(failed("take the old root directory away")),
+        // The first root directory of a kernel, such as an initramfs, cannot be exchanged; it can be covered.
+        Err(Errno::EINVAL) => {
+            let none = None::<&str>;
+            mount(Some("."), "/", none, MsFlags::MS_MOVE, none)
+                .map_err(failed("cover the root directory"))?;
+            chroot(".").map_err(failed("change the root directory"))
+        }
+        Err(errno) => Err(failed("change the root directory")(errno)),
+    }
 }

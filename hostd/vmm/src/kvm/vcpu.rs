@@ -105,6 +105,15 @@ impl Vcpu {
             .map_err(Error::call("KVM_SET_REGS"))
     }
 
+    /// The general registers.
+    ///
+    /// # Errors
+    ///
+    /// When KVM refuses.
+    pub fn regs(&self) -> Result<kvm_regs, Error> {
+        self.fd.get_regs().map_err(Error::call("KVM_GET_REGS"))
+    }
+
     /// The special registers of a fresh or running vCPU.
     ///
     /// # Errors

@@ -3,14 +3,20 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::null_mut;
 use std::sync::Arc;
 
 use vm_memory::{
     FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
     GuestRegionMmap, MmapRegion,
 };
+use vm_memory::mmap::MmapRegionBuilder;
 
 use super::layout;
+
+/// The processor's larger page.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Why guest memory could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +28,7 @@ pub enum MemoryError {
         bytes: u64,
         /// What the kernel said.
         #[source]
-        source: vm_memory::mmap::MmapRegionError,
+        source: io::Error,
     },
     /// Regions that do not fit beside each other.
     #[error("guest memory regions overlap")]
@@ -100,20 +106,58 @@ fn map(bytes: u64, file: Option<Arc<File>>) -> Result<GuestMemoryMmap, MemoryErr
         let at = file
             .as_ref()
             .map(|file| FileOffset::from_arc(Arc::clone(file), offset));
-        let anonymous = if file.is_none() { libc::MAP_ANONYMOUS } else { 0 };
-        let region = MmapRegion::build(
-            at,
-            len as usize,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_NORESERVE | anonymous,
-        )
-        .map_err(|source| MemoryError::Map { bytes: len, source })?;
+        let region = map_region(len as usize, at).map_err(|source| MemoryError::Map {
+            bytes: len,
+            source,
+        })?;
         // A core dump of the vmm must not hold what the guest holds.
         advise(region.as_ptr(), region.size(), libc::MADV_DONTDUMP);
         offset += len;
         regions.push(GuestRegionMmap::new(region, GuestAddress(start)).ok_or(MemoryError::Regions)?);
     }
     GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Regions)
+}
+
+/// Maps one region at a multiple of [`HUGE_PAGE_BYTES`]: KVM maps a huge page to the guest only where
+/// host and guest addresses agree in their lower bits.
+///
+/// What is left of the reservation on both sides stays inaccessible, as a fence. Nothing is ever
+/// unmapped: a vmm has one machine, and ends with it.
+fn map_region(bytes: usize, file: Option<FileOffset>) -> io::Result<MmapRegion> {
+    let reserved = reserve(bytes + HUGE_PAGE_BYTES)?;
+    let aligned = reserved.map_addr(|address| address.next_multiple_of(HUGE_PAGE_BYTES));
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let (flags, fd, offset) = match &file {
+        Some(at) => (flags, at.file().as_raw_fd(), at.start()),
+        None => (flags | libc::MAP_ANONYMOUS, -1, 0),
+    };
+    // SAFETY: the range lies within our own reservation, so it replaces nobody's mapping.
+    let mapped =
+        unsafe { libc::mmap(aligned.cast(), bytes, prot, flags, fd, offset as libc::off_t) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let mut builder = MmapRegionBuilder::new(bytes)
+        .with_mmap_prot(prot)
+        .with_mmap_flags(flags);
+    if let Some(at) = file {
+        builder = builder.with_file_offset(at);
+    }
+    // SAFETY: `bytes` from `aligned` on are mapped, and stay so until the process ends.
+    let builder = unsafe { builder.with_raw_mmap_pointer(aligned) };
+    builder.build().map_err(io::Error::other)
+}
+
+/// Address space that nothing else will be mapped into.
+fn reserve(bytes: usize) -> io::Result<*mut u8> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping where the kernel likes touches nothing that exists.
+    let reserved = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+    if reserved == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(reserved.cast())
 }
 
 /// Advice is advice: a kernel without the feature is no error.

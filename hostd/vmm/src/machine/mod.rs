@@ -63,6 +63,9 @@ pub enum MachineError {
     /// The saved machine cannot run on this processor.
     #[error(transparent)]
     Cpu(#[from] cpuid::Incompatible),
+    /// Nobody can say which pages of memory exist.
+    #[error("cannot look at the page map")]
+    Residency(#[source] std::io::Error),
     /// Memory could not be written to its file.
     #[error("cannot save memory")]
     SaveMemory(#[from] WriteError),
@@ -245,7 +248,8 @@ impl Machine {
             level: config.zstd_level,
             threads: None,
         };
-        let source = MappedMemory::new(&self.memory, &self.residency);
+        let source = MappedMemory::new(&self.memory, &self.residency)
+            .map_err(MachineError::Residency)?;
         let memory = write_memory(&config.memory, &source, &options)?;
         let cpuid = state.vcpus.first().map(kvm::VcpuState::cpuid);
         let cpuid = cpuid.unwrap_or_default();

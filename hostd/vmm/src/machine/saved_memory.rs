@@ -31,8 +31,9 @@ impl Residency {
 #[derive(Debug)]
 pub struct MappedMemory<'a> {
     memory: &'a GuestMemoryMmap,
-    residency: &'a Residency,
     regions: Vec<Region>,
+    /// One bit for each page that may hold something else than zeros.
+    exists: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ struct Region {
     template: Option<FileOffset>,
 }
 
-/// Page map entries read at a time: 2 MiB of guest memory for each 4 KiB.
+/// Page map entries read at a time, and the most pages that are answered as one range.
 const BATCH: usize = 512;
 const ENTRY_BYTES: u64 = 8;
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -54,8 +55,12 @@ const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 
 impl<'a> MappedMemory<'a> {
-    /// The memory of a machine.
-    pub fn new(memory: &'a GuestMemoryMmap, residency: &'a Residency) -> Self {
+    /// The memory of a machine that stands still.
+    ///
+    /// # Errors
+    ///
+    /// When the page map or the template cannot be read.
+    pub fn new(memory: &'a GuestMemoryMmap, residency: &Residency) -> io::Result<Self> {
         let mut offset = 0;
         let mut regions = Vec::new();
         for region in memory.iter() {
@@ -68,17 +73,40 @@ impl<'a> MappedMemory<'a> {
             });
             offset += region.len();
         }
-        Self {
+        let exists = match &residency.pagemap {
+            Some(pagemap) => existing_pages(pagemap, &regions)?,
+            None => vec![u64::MAX; (offset / PAGE).div_ceil(64) as usize],
+        };
+        Ok(Self {
             memory,
-            residency,
             regions,
-        }
+            exists,
+        })
     }
 
     fn region_of(&self, offset: u64) -> Option<&Region> {
         self.regions
             .iter()
             .find(|region| (region.offset..region.offset + region.bytes).contains(&offset))
+    }
+
+    fn exists(&self, page: u64) -> bool {
+        let word = self.exists.get((page / 64) as usize).copied();
+        word.unwrap_or(0) >> (page % 64) & 1 == 1
+    }
+
+    /// The first page from `page` on that exists.
+    fn next_page(&self, page: u64) -> Option<u64> {
+        let first = (page / 64) as usize;
+        let words = self.exists.iter().enumerate().skip(first);
+        let masked = words.map(|(index, word)| {
+            let before = if index == first { page % 64 } else { 0 };
+            (index, word >> before << before)
+        });
+        masked
+            .filter(|(_, word)| *word != 0)
+            .map(|(index, word)| index as u64 * 64 + u64::from(word.trailing_zeros()))
+            .next()
     }
 }
 
@@ -104,25 +132,32 @@ impl MemorySource for MappedMemory<'_> {
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        let len = self.len();
-        let Some(pagemap) = &self.residency.pagemap else {
-            return Ok((offset < len).then_some(offset..len));
+        let Some(first) = self.next_page(offset / PAGE) else {
+            return Ok(None);
         };
-        let mut at = offset / PAGE * PAGE;
-        let mut start = None;
-        while let Some(region) = self.region_of(at) {
-            let exists = pages_exist(pagemap, region, at)?;
-            for exists in exists {
-                match (exists, start) {
-                    (true, None) => start = Some(at.max(offset)),
-                    (false, Some(start)) => return Ok(Some(start..at)),
-                    _ => {}
-                }
-                at += PAGE;
-            }
-        }
-        Ok(start.map(|start| start..len))
+        let pages = (first..first + BATCH as u64).take_while(|page| self.exists(*page));
+        let end = (first + pages.count() as u64) * PAGE;
+        Ok(Some(offset.max(first * PAGE)..end.min(self.len())))
     }
+}
+
+/// One bit for each page of all regions.
+fn existing_pages(pagemap: &File, regions: &[Region]) -> io::Result<Vec<u64>> {
+    let pages = regions.iter().map(|region| region.bytes / PAGE).sum::<u64>();
+    let mut bits = vec![0; pages.div_ceil(64) as usize];
+    for region in regions {
+        let mut at = region.offset;
+        while at < region.offset + region.bytes {
+            let exist = pages_exist(pagemap, region, at)?;
+            for (page, _) in (at / PAGE..).zip(&exist).filter(|(_, exists)| **exists) {
+                if let Some(word) = bits.get_mut((page / 64) as usize) {
+                    *word |= 1 << (page % 64);
+                }
+            }
+            at += exist.len() as u64 * PAGE;
+        }
+    }
+    Ok(bits)
 }
 
 /// For up to [`BATCH`] pages from `offset` on, whether they may hold something else than zeros.

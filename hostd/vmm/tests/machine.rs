@@ -1,0 +1,73 @@
+//! Real guests: boot, pause, save, restore. They need a guest and a fit KVM, and say so when they skip.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::time::Instant;
+
+use harness::{Guest, Vmm, machine};
+use protocol::vmm::v1 as wire;
+use wire::reply::Reply as Answer;
+
+fn print_stages(what: &str, answer: &Answer, started: Instant) {
+    let Answer::Timed(timed) = answer else {
+        panic!("{what}: {answer:?}");
+    };
+    println!("{what}: answered after {:?}", started.elapsed());
+    for stage in &timed.stages {
+        println!("  {:>12}: {:6} us", stage.name, stage.nanos / 1000);
+    }
+}
+
+/// The guest says `ready`, then counts: `tick 0`, `tick 1`, …
+#[test]
+fn a_restored_guest_goes_on_counting() {
+    let Some(guest) = Guest::find() else { return };
+    let mut vmm = Vmm::start();
+    let started = Instant::now();
+    let answer = vmm.boot(&guest, machine(1, 256), &[]);
+    print_stages("boot", &answer, started);
+    vmm.resume();
+    vmm.wait_for("ready");
+    println!("guest ready after {:?}", started.elapsed());
+    let (exits, counters) = vmm.stats();
+    println!("exits in a cold boot: {exits}");
+    for (name, value) in counters.iter().filter(|(_, value)| **value > 0) {
+        println!("  {name}: {value}");
+    }
+    vmm.wait_for("tick 5");
+    vmm.pause();
+    let started = Instant::now();
+    let snapshot = vmm.save(0);
+    println!("saved after {:?}: {:?}", started.elapsed(), snapshot.saved.stored_bytes);
+    vmm.resume();
+    vmm.wait_for("tick 8");
+
+    for _ in 0..2 {
+        let mut clone = Vmm::start();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let started = Instant::now();
+        let answer = clone.restore(&snapshot, machine(1, 256), &[]);
+        print_stages("restore", &answer, started);
+        clone.resume();
+        println!("resumed after {:?}", started.elapsed());
+        let text = clone.wait_for("\n");
+        println!("first line after {:?}: {text:?}", started.elapsed());
+        assert!(text.starts_with("tick 6") || text.starts_with("tick 5"), "{text:?}");
+        clone.wait_for("tick 9");
+    }
+}
+
+#[test]
+fn tmp_pause() {
+    let guest = Guest::any();
+    let mut vmm = Vmm::start();
+    let started = Instant::now();
+    let answer = vmm.boot(&guest, machine(1, 256), &[]);
+    print_stages("boot", &answer, started);
+    vmm.resume();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    println!("{}", vmm.pid());
+    vmm.pause();
+    println!("paused {:?}", started.elapsed());
+}
