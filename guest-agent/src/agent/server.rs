@@ -16,15 +16,15 @@ use crate::barrier::{AgentService, Barrier};
 use crate::files::FilesService;
 use crate::processes::{Accounts, ProcessesService};
 
-/// Bytes that one stream may have in flight towards the agent: a full message, so that a writer is not held up by
-/// acknowledgements.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// The same for all streams of a connection together, which bounds what the agent buffers.
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes that one stream may have in flight towards the agent.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Streams of one connection at once.
+const MAX_STREAMS: u32 = 1024;
+/// Bytes of all streams of a connection together. What a program does not read of its input stays unread here, and
+/// however many such streams there are, the next call must come through.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Bytes of one HTTP/2 frame: fewer frames for bulk data than the default of 16 KiB.
 const FRAME: u32 = 64 << 10;
-/// Streams of one connection at once.
-const MAX_STREAMS: u32 = 2048;
 
 /// The server ended, which it does only when its connections do.
 #[derive(Debug, thiserror::Error)]

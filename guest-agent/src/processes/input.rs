@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use protocol::types::v1::{ProcessInput, process_input::Input};
@@ -18,10 +19,14 @@ use super::signal::Signal;
 use super::spec::window;
 use crate::status::{PosixError, invalid};
 
+/// A relay whose client has broken off ends its stream in order and then resets it. The reset drops this task
+/// before the end is taken for the end of the input.
+const END_GRACE: Duration = Duration::from_millis(50);
+
 /// Obeys a stream's messages until it ends or another stream takes its place.
 ///
-/// When the stream that started the program ends in order, no more input can come, and a piped input is closed;
-/// the end of a stream that attached later says nothing.
+/// When the stream that started the program ends in order, no more input can come, and a piped input is closed
+/// after [`END_GRACE`]; the end of a stream that attached later says nothing.
 ///
 /// # Errors
 /// A message that makes no sense, or a broken stream.
@@ -58,6 +63,7 @@ async fn obey(
         }
     }
     if started_here && !process.description.pty {
+        tokio::time::sleep(END_GRACE).await;
         process.close_stdin().await;
     }
     Ok(())

@@ -224,21 +224,37 @@ unsafe fn lower_oom_score() {
     }
 }
 
-/// Handlers were cleared by the clone; what the agent ignores would stay ignored, so it is set back, and no
-/// signal is blocked.
+/// Handlers were cleared by the clone; what the agent or its parents ignore would stay ignored, so it is set
+/// back, and no signal is blocked. Raw calls, because the C library keeps two signals to itself.
 ///
 /// # Safety
 /// Only in the child, whose dispositions are its own.
 unsafe fn default_signals() {
-    // SAFETY: a zeroed sigaction is the default disposition; the set is initialised before it is used.
+    /// `struct sigaction` of the kernel: handler, flags, restorer, mask. All zeroes is the default.
+    static DEFAULT: [u64; 4] = [0; 4];
+    static NONE: u64 = 0;
+    const SET_BYTES: usize = size_of::<u64>();
+    let old = ptr::null_mut::<c_void>();
+    // SAFETY: constants laid out as the kernel reads them; nothing is written back. KILL and STOP answer
+    // EINVAL, which is as well.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=31 {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        for signal in 1..=64 {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const DEFAULT,
+                old,
+                SET_BYTES,
+            );
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        let set = libc::SIG_SETMASK;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            set,
+            &raw const NONE,
+            old,
+            SET_BYTES,
+        );
     }
 }
 

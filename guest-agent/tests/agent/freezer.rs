@@ -45,7 +45,10 @@ async fn processes_are_born_in_the_cgroup_and_stand_still_while_frozen() {
         Ok(made) => made,
         Err(reason) => return eprintln!("skipped: {reason}"),
     };
-    let machine = Recorder { freezer: Some(freezer), ..Default::default() };
+    let machine = Recorder {
+        freezer: Some(freezer),
+        ..Default::default()
+    };
     let mut guest = Guest::booted(machine).await;
     guest.agent.enter(enter(1)).await.unwrap();
     let counter = guest.path("counter");
@@ -54,7 +57,12 @@ async fn processes_are_born_in_the_cgroup_and_stand_still_while_frozen() {
     let size = || std::fs::metadata(&counter).map_or(0, |found| found.len());
     eventually("it counts", || size() > 4).await;
 
-    let frozen = guest.agent.freeze(wire::FreezeRequest {}).await.unwrap().into_inner();
+    let frozen = guest
+        .agent
+        .freeze(wire::FreezeRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(frozen.frozen_processes >= 1);
     let still = size();
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use guest_agent::barrier::Barrier;
 use guest_agent::machine::{Freezer, Identity, Machine, MachineError, MachineStats};
 use guest_agent::processes::Accounts;
+use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use protocol::agent::v1 as wire;
 use protocol::agent::v1::{
@@ -19,7 +20,7 @@ use protocol::types::v1::{
     process_output::Output,
 };
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -40,7 +41,10 @@ pub struct Recorder {
 impl Recorder {
     fn step(&self, name: &'static str) -> Result<(), MachineError> {
         if *self.fails.lock().unwrap() == Some(name) {
-            return Err(MachineError::Call { operation: name, errno: Errno::EIO });
+            return Err(MachineError::Call {
+                operation: name,
+                errno: Errno::EIO,
+            });
         }
         self.steps.lock().unwrap().push(name);
         Ok(())
@@ -78,7 +82,10 @@ impl Machine for Recorder {
         self.step("power off")
     }
     fn stats(&self) -> MachineStats {
-        MachineStats { processes: 7, ..Default::default() }
+        MachineStats {
+            processes: 7,
+            ..Default::default()
+        }
     }
 }
 
@@ -102,7 +109,11 @@ impl Guest {
         let machine = Arc::new(machine);
         let barrier = Arc::new(Barrier::new(machine.clone()));
         let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
-        tokio::spawn(guest_agent::agent::serve(barrier, Accounts::new("/etc", "0"), listener));
+        tokio::spawn(guest_agent::agent::serve(
+            barrier,
+            Accounts::new("/etc", "0"),
+            listener,
+        ));
         let channel = connect(&socket).await;
         Self {
             agent: AgentClient::new(channel.clone()),
@@ -122,9 +133,26 @@ impl Guest {
         guest
     }
 
-    /// Another connection, which can break alone.
-    pub async fn another_connection(&self) -> Channel {
-        connect(&self.socket).await
+    /// Another connection, and the wire to cut.
+    pub async fn another_connection(&self) -> (Channel, Wire) {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut agent = UnixStream::connect(&self.socket).await.unwrap();
+        let wire = tokio::spawn(async move {
+            let _ = tokio::io::copy_bidirectional(&mut far, &mut agent).await;
+        });
+        let near = Mutex::new(Some(TokioIo::new(near)));
+        let connector = tower::service_fn(move |_| {
+            std::future::ready(
+                near.lock()
+                    .unwrap()
+                    .take()
+                    .ok_or(std::io::Error::from(std::io::ErrorKind::NotConnected)),
+            )
+        });
+        let channel = endpoint("http://agent".to_owned())
+            .connect_with_connector(connector)
+            .await;
+        (channel.unwrap(), Wire(wire))
     }
 
     /// A path in the test's directory.
@@ -135,8 +163,9 @@ impl Guest {
     /// What is in the test's directory.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -148,8 +177,13 @@ impl Guest {
         inputs: impl Stream<Item = Input> + Send + 'static,
     ) -> Result<Streaming<ProcessOutput>, Status> {
         let first = futures::stream::iter([Input::Start(spec)]);
-        let messages = first.chain(inputs).map(|input| ProcessInput { input: Some(input) });
-        self.processes.exec(messages).await.map(tonic::Response::into_inner)
+        let messages = first
+            .chain(inputs)
+            .map(|input| ProcessInput { input: Some(input) });
+        self.processes
+            .exec(messages)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// Runs a program without input to its end.
@@ -164,9 +198,28 @@ impl Guest {
     }
 }
 
+/// A connection's only wire. Dropping it cuts it.
+pub struct Wire(tokio::task::JoinHandle<()>);
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 async fn connect(socket: &Path) -> Channel {
-    let uri = format!("unix://{}", socket.display());
-    Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
+    endpoint(format!("unix://{}", socket.display()))
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// With a connection window that some stalled streams do not fill, as a host has it.
+fn endpoint(uri: String) -> Endpoint {
+    Endpoint::from_shared(uri)
+        .unwrap()
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(64 << 20)
 }
 
 /// A valid request for the nth epoch.
@@ -185,7 +238,11 @@ pub fn enter(epoch: u128) -> wire::EnterRequest {
 /// A program with its arguments.
 pub fn program(program: &str, args: &[&str]) -> ProcessSpec {
     let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-    ProcessSpec { program: program.to_owned(), args, ..Default::default() }
+    ProcessSpec {
+        program: program.to_owned(),
+        args,
+        ..Default::default()
+    }
 }
 
 /// A shell line.
@@ -249,7 +306,10 @@ pub async fn read_until(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     while !done(&outcome) {
-        let message = within(output.message()).await.unwrap().expect("more output");
+        let message = within(output.message())
+            .await
+            .unwrap()
+            .expect("more output");
         outcome.add(message.output.unwrap());
     }
     outcome
@@ -272,7 +332,9 @@ pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Whether a process runs: it exists and is no zombie.
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.starts_with(" Z"))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim().is_empty() && !rest.starts_with(" Z"))
 }
 
 /// Asserts code and ErrorInfo reason; answers the metadata.
@@ -283,7 +345,9 @@ pub fn assert_reason(
 ) -> std::collections::HashMap<String, String> {
     use tonic_types::StatusExt;
     assert_eq!(status.code(), code, "{status:?}");
-    let info = status.get_details_error_info().unwrap_or_else(|| panic!("details of {status:?}"));
+    let info = status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("details of {status:?}"));
     assert_eq!(info.reason, reason, "{status:?}");
     info.metadata
 }
@@ -292,6 +356,9 @@ pub fn assert_reason(
 pub fn assert_posix(status: &Status, code: Code, errno: Errno, operation: &str) {
     let metadata = assert_reason(status, code, &format!("{errno:?}"));
     assert_eq!(metadata.get("errno"), Some(&(errno as i32).to_string()));
-    assert_eq!(metadata.get("operation").map(String::as_str), Some(operation));
+    assert_eq!(
+        metadata.get("operation").map(String::as_str),
+        Some(operation)
+    );
     assert!(metadata.contains_key("path"));
 }
