@@ -14,7 +14,7 @@ use protocol::MAX_MESSAGE_BYTES;
 use protocol::agent::v1::agent_client::AgentClient;
 use protocol::agent::v1::files_client::FilesClient;
 use protocol::agent::v1::processes_client::ProcessesClient;
-use protocol::agent::v1::{FreezeRequest, StatsRequest};
+use protocol::agent::v1::{FreezeRequest, HelloRequest, StatsRequest};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -67,6 +67,13 @@ impl Agent {
         limited("Freeze", FREEZE_LIMIT, control.freeze(FreezeRequest {}))
             .await
             .map(drop)
+    }
+
+    /// Whether the sandbox's processes are frozen.
+    pub async fn is_frozen(&self) -> Result<bool> {
+        let mut control = self.control();
+        let hello = limited("Hello", STATS_LIMIT, control.hello(HelloRequest {})).await?;
+        Ok(hello.frozen)
     }
 
     /// The guest's own figures.

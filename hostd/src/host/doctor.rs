@@ -69,10 +69,10 @@ impl Check {
 
 /// Looks at everything, now.
 pub async fn examine(services: &Services) -> Vec<Check> {
-    let probe = kvm::probe(&services.config.vmm).await;
+    let answers = kvm::ask(&services.config.vmm).await;
     let mut checks = vec![
-        kvm::vmm_binary(&services.config.vmm, &probe),
-        kvm::kvm(&probe),
+        kvm::vmm_binary(&services.config.vmm, &answers),
+        kvm::kvm(&answers),
     ];
     let state_dir = services.state_dir.root().to_owned();
     let images = services.images.clone();

@@ -9,11 +9,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::machine::{Machine, vmm_error};
+use super::machine::Machine;
 use super::plan::Plan;
 use super::record::{Phase, Record, StopReason};
-use super::{COMMAND_QUEUE, Command, MachineFigures, Sandbox, Shared};
-use crate::agent::Agent;
+use super::{COMMAND_QUEUE, Command, Sandbox, Shared};
 use crate::agent::barrier::Identity;
 use crate::error::{Context, Error, Result, chain};
 use crate::services::{Event, Services};
@@ -130,41 +129,10 @@ impl Actor {
             Command::Extend(timeout, answer) => drop(answer.send(self.extend(timeout).await)),
             Command::Snapshot(request, answer) => self.snapshot(machine, request, answer).await?,
             Command::Counters(answer) => {
-                let figures = async {
-                    let counters = machine
-                        .vmm()
-                        .counters()
-                        .await
-                        .map_err(|error| vmm_error("reading counters", error))?;
-                    Ok(MachineFigures {
-                        counters,
-                        vmm_pid: machine.vmm().pid(),
-                    })
-                };
-                drop(answer.send(self.guarded(machine, figures).await?));
+                drop(answer.send(self.guarded(machine, machine.figures()).await?));
             }
         }
         Ok(())
-    }
-
-    async fn pause(&mut self, machine: &Machine) -> Result<Result<()>, End> {
-        if self.phase() == Phase::Paused {
-            return Ok(Ok(()));
-        }
-        let stopped = self.stand_still(machine).await?;
-        if stopped.is_ok() {
-            self.publish(|record| record.phase = Phase::Paused).await;
-        }
-        Ok(stopped)
-    }
-
-    async fn resume(&mut self, machine: &Machine) -> Result<Result<()>, End> {
-        if self.phase() == Phase::Paused {
-            self.go_on(machine).await?;
-            self.publish(|record| record.phase = Phase::Running).await;
-            self.shared.open.send_replace(true);
-        }
-        Ok(Ok(()))
     }
 
     async fn extend(&mut self, timeout: Duration) -> Result<()> {
@@ -172,56 +140,6 @@ impl Actor {
         self.publish(|record| record.expires_at = SystemTime::now().checked_add(timeout))
             .await;
         Ok(())
-    }
-
-    /// Freezes the processes and stops the vCPUs. When it fails the sandbox runs as before.
-    pub(super) async fn stand_still(&self, machine: &Machine) -> Result<Result<()>, End> {
-        self.shared.open.send_replace(false);
-        let agent = self.agent()?;
-        let frozen = self.guarded(machine, agent.freeze()).await?;
-        let stopped = match frozen {
-            Ok(()) => {
-                self.guarded(machine, async {
-                    machine
-                        .vmm()
-                        .pause()
-                        .await
-                        .map_err(|error| vmm_error("pausing", error))
-                })
-                .await?
-            }
-            Err(error) => Err(error),
-        };
-        if stopped.is_err() {
-            self.thaw(machine).await?;
-            self.shared.open.send_replace(true);
-        }
-        Ok(stopped)
-    }
-
-    /// Lets the vCPUs run and undoes the freeze. The caller opens the gate. A sandbox that cannot go on ends.
-    pub(super) async fn go_on(&self, machine: &Machine) -> Result<(), End> {
-        let resumed = async {
-            machine
-                .vmm()
-                .resume()
-                .await
-                .map_err(|error| vmm_error("resuming", error))
-        };
-        self.guarded(machine, resumed).await?.map_err(End::Fault)?;
-        self.thaw(machine).await
-    }
-
-    async fn thaw(&self, machine: &Machine) -> Result<(), End> {
-        let agent = self.agent()?;
-        self.guarded(machine, agent.enter(&self.identity, true))
-            .await?
-            .map_err(End::Fault)
-    }
-
-    fn agent(&self) -> Result<&Agent, End> {
-        let missing = || End::Fault(Error::AgentProtocol("there is no connection to it".into()));
-        self.shared.agent.get().ok_or_else(missing)
     }
 
     /// Waits for `step`, unless the sandbox ends first.
@@ -241,6 +159,15 @@ impl Actor {
             return Err(end);
         }
         Ok(result)
+    }
+
+    /// A step whose failure ends the sandbox.
+    pub(super) async fn or_end<T>(
+        &self,
+        machine: &Machine,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T, End> {
+        self.guarded(machine, step).await?.map_err(End::Fault)
     }
 
     /// Waits for whatever ends the sandbox. May be dropped and called again.

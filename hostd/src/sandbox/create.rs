@@ -1,6 +1,5 @@
 //! From a plan to a running sandbox, each stage timed.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use super::end::End;
-use super::machine::{Machine, Parts, vmm_error};
+use super::machine::{Machine, Parts};
 use super::plan::Start;
 use super::record::{Phase, Stage};
 use crate::agent::connect::{self, ConnectError};
@@ -50,20 +49,19 @@ impl Actor {
         template: Option<Arc<Template>>,
         stages: &mut Stages,
     ) -> Result<(), End> {
-        self.step(
+        self.or_end(
             machine,
             self.start_machine(machine, parts, template, stages),
         )
         .await?;
-        let agent = self
-            .step(machine, async {
-                connect::connect(&machine.vsock(), self.boot_timeout)
-                    .await
-                    .map_err(connect_error)
-            })
-            .await?;
+        let socket = machine.vsock();
+        let connecting = async {
+            let agent = connect::connect(&socket, self.boot_timeout).await;
+            agent.map_err(connect_error)
+        };
+        let agent = self.or_end(machine, connecting).await?;
         stages.done("agent_connect");
-        self.step(machine, agent.enter(&self.identity, false))
+        self.or_end(machine, agent.enter(&self.identity, false))
             .await?;
         stages.done("barrier");
         // It is empty until here: the actor is the only one who sets it, and does so once.
@@ -93,11 +91,7 @@ impl Actor {
                     .restore(id, &self.plan, snapshot, &template, parts)
                     .await?;
                 stages.done_with("restore", inner);
-                machine
-                    .vmm()
-                    .resume()
-                    .await
-                    .map_err(|error| vmm_error("resuming", error))?;
+                machine.resume().await?;
                 stages.done("resume");
             }
             (Start::Boot { cmdline }, _) => {
@@ -107,15 +101,6 @@ impl Actor {
             (Start::Restore(_), None) => return Err(Error::invalid("snapshot", "has no template")),
         }
         Ok(())
-    }
-
-    /// A step of the making: its failure ends the sandbox.
-    async fn step<T>(
-        &self,
-        machine: &Machine,
-        step: impl Future<Output = Result<T>>,
-    ) -> Result<T, End> {
-        self.guarded(machine, step).await?.map_err(End::Fault)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use snapshots::store::Snapshot;
 use snapshots::template::Template;
 
+use super::MachineFigures;
 use super::console::Console;
 use super::plan::Plan;
 use super::record::Stage;
@@ -18,7 +19,7 @@ use crate::error::{Context, Error, Result, chain};
 use crate::id::SandboxId;
 use crate::services::Services;
 use crate::store::store_error;
-use crate::vmm::calls::{self, Disk};
+use crate::vmm::calls::{self, Disk, SaveFiles, Saved};
 use crate::vmm::{Refusal, Vmm, VmmError};
 
 /// Position of /dev/vdb, the only writable disk.
@@ -115,6 +116,43 @@ impl Machine {
             .map_err(|error| restore_error(name, error))
     }
 
+    /// Stops the vCPUs.
+    pub async fn pause(&self) -> Result<()> {
+        self.vmm
+            .pause()
+            .await
+            .map_err(|error| vmm_error("pausing", error))
+    }
+
+    /// Lets the vCPUs run.
+    pub async fn resume(&self) -> Result<()> {
+        self.vmm
+            .resume()
+            .await
+            .map_err(|error| vmm_error("resuming", error))
+    }
+
+    /// Writes memory, state and disk into `files`; only while the vCPUs stand still.
+    pub async fn save(&self, files: SaveFiles<'_>) -> Result<Saved> {
+        self.vmm
+            .save(files)
+            .await
+            .map_err(|error| vmm_error("saving", error))
+    }
+
+    /// The vmm's counters, and who it is.
+    pub async fn figures(&self) -> Result<MachineFigures> {
+        let counters = self
+            .vmm
+            .counters()
+            .await
+            .map_err(|error| vmm_error("reading counters", error))?;
+        Ok(MachineFigures {
+            counters,
+            vmm_pid: self.vmm.pid(),
+        })
+    }
+
     /// The process.
     pub fn vmm(&self) -> &Vmm {
         &self.vmm
@@ -160,7 +198,7 @@ impl Machine {
 }
 
 /// What a vmm said no to, while `doing` something that should work.
-pub fn vmm_error(doing: &str, error: VmmError) -> Error {
+fn vmm_error(doing: &str, error: VmmError) -> Error {
     Error::Host {
         doing: doing.to_owned(),
         cause: chain(&error),

@@ -35,6 +35,7 @@ pub mod plan;
 pub mod record;
 pub mod snapshot;
 pub mod spec;
+mod still;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use super::end::End;
-use super::machine::{Machine, WRITABLE_DISK, vmm_error};
+use super::machine::{Machine, WRITABLE_DISK};
 use super::record::Phase;
 use super::spec::check_labels;
 use crate::VERSION;
@@ -103,7 +103,9 @@ impl Actor {
         if was_running && let Err(error) = self.stand_still(machine).await? {
             return Ok(Err(error));
         }
-        let saved = self.guarded(machine, save(machine, &files)).await?;
+        let saved = self
+            .guarded(machine, machine.save(files.for_save()))
+            .await?;
         if was_running {
             self.go_on(machine).await?;
             self.shared.open.send_replace(true);
@@ -185,17 +187,14 @@ impl Actor {
     }
 }
 
-async fn save(machine: &Machine, files: &Files) -> Result<Saved> {
-    let files = SaveFiles {
-        memory: files.memory.as_fd(),
-        state: files.state.as_fd(),
-        layers: vec![(files.layer.data.as_fd(), files.layer.bitmap.as_fd())],
-    };
-    machine
-        .vmm()
-        .save(files)
-        .await
-        .map_err(|error| vmm_error("saving", error))
+impl Files {
+    fn for_save(&self) -> SaveFiles<'_> {
+        SaveFiles {
+            memory: self.memory.as_fd(),
+            state: self.state.as_fd(),
+            layers: vec![(self.layer.data.as_fd(), self.layer.bitmap.as_fd())],
+        }
+    }
 }
 
 async fn commit(

@@ -63,6 +63,9 @@ pub struct Launcher {
 impl Launcher {
     /// Starts a vmm that waits for its first request.
     ///
+    /// Call it on a thread that lives as long as hostd, such as one of tokio's workers, never one of its blocking threads:
+    /// a vmm asks the kernel to die with its parent, and means the thread that forked it.
+    ///
     /// # Errors
     /// The kernel has no process, no descriptor or no such binary for us.
     pub fn launch(&self) -> Result<Vmm, VmmError> {

@@ -1,4 +1,4 @@
-//! The vmm binary and KVM, both asked by running `vmm --probe`: it makes a guest of a few instructions and times it.
+//! The vmm binary and KVM, both asked by running the vmm: `--probe` makes a guest of a few instructions and times it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,37 +11,50 @@ use tokio::process::Command;
 use super::Check;
 use crate::VERSION;
 
-/// The first use of KVM on a fresh host takes 0.1 s; an unfit one is given time to show how slow it is.
-const PROBE_LIMIT: Duration = Duration::from_secs(30);
-/// The answer is one line.
-const MAX_ANSWER_BYTES: u64 = 16 << 10;
+/// The probe itself gives up after five seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// The answer is one line, with the names of the CPU's features.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
-/// What `vmm --probe` prints: one line of JSON.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Probe {
+/// What the vmm says.
+#[derive(Debug)]
+pub struct Answers {
+    version: Result<String, String>,
+    probe: Result<Probe, String>,
+}
+
+/// One line of JSON from `vmm --probe`.
+#[derive(Debug, Deserialize)]
+struct Probe {
     kvm: Fitness,
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    instructions_per_second: f64,
-    #[serde(default)]
-    exit_cost_ns: f64,
-    #[serde(default)]
-    reason: String,
+    reason: Option<String>,
+    instructions_per_second: Option<u64>,
+    exit_cost_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 enum Fitness {
     Ok,
     Missing,
     Unfit,
 }
 
-/// Runs the probe. The error is for people.
-pub async fn probe(vmm: &Path) -> Result<Probe, String> {
+/// Asks the vmm for its version and for what it thinks of KVM. Problems are for people to read.
+pub async fn ask(vmm: &Path) -> Answers {
+    let probe = run(vmm, "--probe").await.and_then(|answer| {
+        serde_json::from_str(answer.trim())
+            .map_err(|error| format!("answered --probe with nonsense: {error}"))
+    });
+    Answers {
+        version: run(vmm, "--version").await,
+        probe,
+    }
+}
+
+async fn run(vmm: &Path, flag: &str) -> Result<String, String> {
     let mut child = Command::new(vmm)
-        .arg("--probe")
+        .arg(flag)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -58,24 +71,25 @@ pub async fn probe(vmm: &Path) -> Result<Probe, String> {
             .await?;
         child.wait().await
     };
-    let status = tokio::time::timeout(PROBE_LIMIT, run)
-        .await
-        .map_err(|_| "did not answer --probe in time")?;
-    let status = status.map_err(|error| format!("cannot be asked: {error}"))?;
-    serde_json::from_str(answer.trim())
-        .map_err(|error| format!("answered --probe with {status} and nonsense: {error}"))
+    match tokio::time::timeout(ANSWER_LIMIT, run).await {
+        Ok(Ok(status)) if status.success() => Ok(answer),
+        Ok(Ok(status)) => Err(format!("ended with {status} when asked for {flag}")),
+        Ok(Err(error)) => Err(format!("cannot be asked for {flag}: {error}")),
+        Err(_) => Err(format!("did not answer {flag} in time")),
+    }
 }
 
 /// Whether the vmm is there and is of this build.
-pub fn vmm_binary(vmm: &Path, probe: &Result<Probe, String>) -> Check {
+pub fn vmm_binary(vmm: &Path, answers: &Answers) -> Check {
     const REQUIREMENT: &str = "vmm binary of this version";
     let path = vmm.display();
-    match probe {
-        Ok(probe) if probe.version == VERSION || probe.version.is_empty() => {
+    match &answers.version {
+        Ok(version) if version.trim().ends_with(VERSION) => {
             Check::ok(REQUIREMENT, format!("{path}, {VERSION}"))
         }
-        Ok(probe) => {
-            let found = format!("{path} is {}, hostd is {VERSION}", probe.version);
+        Ok(version) => {
+            let shown: String = version.trim().chars().take(40).collect();
+            let found = format!("{path} is {shown:?}, hostd is {VERSION}");
             Check::failed(REQUIREMENT, found, "install both of one build")
         }
         Err(problem) => Check::failed(
@@ -87,32 +101,76 @@ pub fn vmm_binary(vmm: &Path, probe: &Result<Probe, String>) -> Check {
 }
 
 /// Whether KVM runs guests, and at what speed.
-pub fn kvm(probe: &Result<Probe, String>) -> Check {
+pub fn kvm(answers: &Answers) -> Check {
     const REQUIREMENT: &str = "KVM that is fit";
-    let Ok(probe) = probe else {
-        return Check::failed(
-            REQUIREMENT,
-            "not measured",
-            "make the vmm binary work first",
-        );
+    const VIRTUAL_HOST: &str = "`cargo xtask host` runs in the virtual host";
+    let probe = match &answers.probe {
+        Ok(probe) => probe,
+        Err(problem) => {
+            let found = format!("not measured: the vmm {problem}");
+            return Check::failed(REQUIREMENT, found, "make the vmm binary work first");
+        }
     };
-    let speed = format!(
-        "{:.0} M instructions/s, {:.1} µs an exit",
-        probe.instructions_per_second / 1e6,
-        probe.exit_cost_ns / 1e3
-    );
+    let reason = probe.reason.as_deref().unwrap_or("no reason given");
     match probe.kvm {
-        Fitness::Ok => Check::ok(REQUIREMENT, speed),
+        Fitness::Ok => Check::ok(REQUIREMENT, probe.speed()),
         Fitness::Missing => Check::failed(
             REQUIREMENT,
-            format!("/dev/kvm cannot be used: {}", probe.reason),
-            "enable VT-x or SVM in the firmware, load kvm_intel or kvm_amd, run as root or in the group kvm; \
-             where that is impossible, `cargo xtask host` runs in the virtual host",
+            format!("/dev/kvm cannot be used: {reason}"),
+            format!(
+                "enable VT-x or SVM in the firmware, load kvm_intel or kvm_amd, run as root or in the group kvm; \
+                 where that is impossible, {VIRTUAL_HOST}"
+            ),
         ),
         Fitness::Unfit => Check::failed(
             REQUIREMENT,
-            format!("/dev/kvm is there but unfit: {} ({speed})", probe.reason),
-            "use a machine with hardware virtualisation or real nested virtualisation; `cargo xtask host` runs in the virtual host",
+            format!("/dev/kvm is there but unfit: {reason} ({})", probe.speed()),
+            format!("use a machine with hardware or real nested virtualisation; {VIRTUAL_HOST}"),
         ),
+    }
+}
+
+impl Probe {
+    fn speed(&self) -> String {
+        let (Some(speed), Some(exit)) = (self.instructions_per_second, self.exit_cost_ns) else {
+            return "not timed".into();
+        };
+        format!(
+            "{} M instructions/s, {:.1} µs an exit",
+            speed / 1_000_000,
+            exit as f64 / 1e3
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::doctor::Verdict;
+
+    fn answers(version: &str, probe: &str) -> Answers {
+        Answers {
+            version: Ok(version.into()),
+            probe: serde_json::from_str(probe).map_err(|error| error.to_string()),
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_its_remedy() {
+        let fit = answers(
+            &format!("vmm {VERSION}\n"),
+            r#"{"kvm":"ok","reason":null,"instructions_per_second":200000000,"exit_cost_ns":37000,"cpu_features":[]}"#,
+        );
+        assert_eq!(kvm(&fit).verdict, Verdict::Ok);
+        assert_eq!(kvm(&fit).found, "200 M instructions/s, 37.0 µs an exit");
+        assert_eq!(vmm_binary(Path::new("vmm"), &fit).verdict, Verdict::Ok);
+
+        let unfit = answers("vmm 9.9.9", r#"{"kvm":"unfit","reason":"interpreted?"}"#);
+        assert_eq!(kvm(&unfit).verdict, Verdict::Failed);
+        assert!(!kvm(&unfit).remedy.is_empty());
+        assert_eq!(
+            vmm_binary(Path::new("vmm"), &unfit).verdict,
+            Verdict::Failed
+        );
     }
 }

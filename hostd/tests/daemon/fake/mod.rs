@@ -1,0 +1,81 @@
+//! A vmm that runs no machine: it answers `thaw.vmm.v1` on descriptor 3 and serves an agent where a guest's would be.
+//!
+//! hostd starts it through a script that executes this very test binary with one ignored test. What it does wrong is
+//! written on its kernel command line, as `fake=WORD`, and is saved with it.
+
+pub mod agent;
+pub mod guest;
+pub mod vmm;
+
+/// Ways of misbehaving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trouble {
+    #[default]
+    None,
+    /// Connections to the agent's port are closed.
+    NoAgent,
+    /// They are accepted, and nothing more.
+    Silent,
+    /// They are answered with something else than HTTP/2.
+    Garbage,
+    /// They are answered with bytes without end.
+    Endless,
+    /// Hello is answered with megabytes.
+    BigHello,
+    /// Enter is answered with another epoch.
+    WrongEpoch,
+    /// Enter never comes back.
+    EnterHangs,
+    /// Freeze fails.
+    FreezeFails,
+    /// Save fails.
+    SaveFails,
+    /// The process dies at Boot.
+    DiesAtBoot,
+    /// The process answers Boot with bytes that are no message.
+    BadReply,
+    /// The kernel panics a little after the barrier.
+    Panics,
+    /// The guest powers itself off a little after the barrier.
+    PowersOff,
+    /// The process ignores that hostd is gone.
+    Lingers,
+}
+
+const WORDS: &[(&str, Trouble)] = &[
+    ("no-agent", Trouble::NoAgent),
+    ("silent", Trouble::Silent),
+    ("garbage", Trouble::Garbage),
+    ("endless", Trouble::Endless),
+    ("big-hello", Trouble::BigHello),
+    ("wrong-epoch", Trouble::WrongEpoch),
+    ("enter-hangs", Trouble::EnterHangs),
+    ("freeze-fails", Trouble::FreezeFails),
+    ("save-fails", Trouble::SaveFails),
+    ("dies-at-boot", Trouble::DiesAtBoot),
+    ("bad-reply", Trouble::BadReply),
+    ("panics", Trouble::Panics),
+    ("powers-off", Trouble::PowersOff),
+    ("lingers", Trouble::Lingers),
+];
+
+impl Trouble {
+    /// What the command line asks for.
+    pub fn of(cmdline: &str) -> Self {
+        let word = cmdline
+            .split(' ')
+            .find_map(|word| word.strip_prefix("fake="));
+        word.map_or(Self::None, |word| {
+            WORDS.iter().find(|(name, _)| *name == word).unwrap().1
+        })
+    }
+}
+
+/// Not a test: the entry of the fake vmm's process.
+#[test]
+#[ignore = "executed by hostd in place of a vmm"]
+fn be_a_vmm() {
+    if std::env::var_os("THAW_STATE_DIR").is_some() {
+        vmm::run();
+    }
+}

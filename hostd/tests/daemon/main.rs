@@ -1,0 +1,16 @@
+//! The daemon as a whole: a real `hostd` process with real sockets, files and child processes, and a fake vmm with a fake
+//! agent behind it, so that no KVM is needed and every failure can be had on demand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, reason = "test code")]
+
+mod access;
+mod capacity;
+mod fake;
+mod host;
+mod life;
+mod listing;
+mod recovery;
+mod snapshot;
+mod source;
+mod streams;
+mod trouble;
