@@ -3,11 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::{digest, progress};
 
@@ -42,6 +44,18 @@ pub fn entry(
     fs::rename(&work, &directory)?;
     step.done();
     Ok(directory)
+}
+
+/// Orders the callers of one cache directory: held while something is built in it, and while a
+/// host is started, changed or stopped. Entries are to be asked for with this lock held.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub fn lock(cache: &Path) -> Result<Flock<File>> {
+    let file = File::create(cache.join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .context("cannot lock the cache directory")
 }
 
 fn is_intact(directory: &Path) -> bool {

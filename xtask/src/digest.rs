@@ -1,7 +1,15 @@
 //! SHA-256 of bytes and files, in hexadecimal.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
 
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek},
+};
 use sha2::{Digest, Sha256};
 
 /// The digest of `bytes`.
@@ -19,14 +27,33 @@ pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hex(hasher.finalize().as_slice())
 }
 
-/// The digest of a file's content.
+/// The digest of a file: of where its data lies, and of that data. Holes are not read, so a
+/// large sparse file costs little.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn of_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = i64::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
+    hasher.update(length.to_le_bytes());
+    let mut end = 0;
+    while let Some(start) = seek(&file, end, Whence::SeekData)? {
+        end = seek(&file, start, Whence::SeekHole)?.unwrap_or(length);
+        hasher.update(start.to_le_bytes());
+        file.seek(SeekFrom::Start(start as u64))?;
+        io::copy(&mut (&file).take((end - start) as u64), &mut hasher)?;
+    }
     Ok(hex(hasher.finalize().as_slice()))
+}
+
+/// Where the next data or hole is at or after `offset`; `None` when there is none.
+fn seek(file: &File, offset: i64, what: Whence) -> io::Result<Option<i64>> {
+    match lseek(file, offset, what) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,12 +1,19 @@
 //! The repository's own commands: `cargo xtask --help`.
 
 mod cache;
+mod cargo;
 mod commands;
+mod deployment;
 mod digest;
 mod exec;
+mod host;
+mod lease;
 mod paths;
 mod products;
 mod progress;
+mod service;
+mod snapshot;
+mod tally;
 mod tools;
 mod virtual_host;
 
@@ -19,8 +26,12 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", disable_version_flag = true)]
 enum Command {
-    Host(commands::host::Arguments),
+    Demo(commands::demo::Arguments),
+    Test(commands::test::Arguments),
+    Up(commands::up::Arguments),
     Down(commands::down::Arguments),
+    Host(commands::host::Arguments),
+    Bench(commands::bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,7 +46,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Host(arguments) => commands::host::run(arguments),
+        Command::Demo(arguments) => commands::demo::run(arguments),
+        Command::Test(arguments) => commands::test::run(arguments),
+        Command::Up(arguments) => commands::up::run(arguments),
         Command::Down(arguments) => commands::down::run(arguments),
+        Command::Host(arguments) => commands::host::run(arguments),
+        Command::Bench(arguments) => commands::bench::run(arguments),
     }
 }

@@ -39,6 +39,17 @@ pub fn step(name: impl Into<String>) -> Step {
     }
 }
 
+/// Starts a step whose own output shows: no spinner moves over it.
+pub fn section(name: impl Into<String>) -> Step {
+    let name = name.into();
+    eprintln!("[thaw] {name} …");
+    Step {
+        name,
+        started: Instant::now(),
+        spinner: None,
+    }
+}
+
 impl Step {
     /// Ends the step well and says how long it took.
     pub fn done(self) {

@@ -63,16 +63,22 @@ pub fn install(packages: &[&str], hooks: &[String], work: &Path) -> Result<(), E
     Ok(())
 }
 
-/// A hook for [`install`] that packs the system as an erofs image at `output`. `options` are
-/// mkfs.erofs's own. Equal systems make equal images.
-pub fn pack_erofs(output: &Path, options: &str) -> String {
-    // The bind mount shows the system without what mmdebstrap has mounted in it: /proc, /sys, /dev.
-    format!(
-        "mkdir \"$1.bare\" && mount --bind \"$1\" \"$1.bare\" && \
-         mkfs.erofs --quiet -T0 -U00000000-0000-0000-0000-000000000000 {options} {} \"$1.bare\" && \
-         umount \"$1.bare\" && rmdir \"$1.bare\"",
-        quoted(output)
-    )
+/// Packs an installed system; run by a hook.
+const PACK_EROFS: &str = include_str!("pack-erofs.sh");
+
+/// A hook for [`install`], its last one, that packs the system as an erofs image at `output`
+/// without package lists, caches and logs. `work` keeps the script that does it.
+///
+/// # Errors
+/// When the script cannot be written.
+pub fn pack_erofs(output: &Path, work: &Path) -> io::Result<String> {
+    let script = work.join("pack-erofs.sh");
+    fs::write(&script, PACK_EROFS)?;
+    Ok(format!(
+        "sh {} {} \"$1\"",
+        quoted(&script),
+        quoted(&absolute(output))
+    ))
 }
 
 /// `path` as one word of a shell command.

@@ -1,11 +1,17 @@
 //! `cargo xtask down`
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::{progress, virtual_host::VirtualHost};
+use super::up;
+use crate::{
+    host::{Here, Host},
+    paths, progress,
+    service::Service,
+    virtual_host::VirtualHost,
+};
 
 /// Stop hostd and the virtual host, and leave nothing behind but the cache.
 #[derive(Args, Debug)]
@@ -16,13 +22,15 @@ pub struct Arguments {}
 /// # Errors
 /// When something does not end.
 pub fn run(_: Arguments) -> Result<ExitCode> {
-    match VirtualHost::running()? {
-        Some(host) => {
-            let step = progress::step("stopping the virtual host");
-            host.stop()?;
-            step.done();
-        }
-        None => progress::say("nothing is running"),
+    let cache = paths::cache()?;
+    if let Some(host) = VirtualHost::running()? {
+        let step = progress::step("stopping the virtual host");
+        host.stop()?;
+        step.done();
     }
+    let here = Host::Here(Here::new()?);
+    Service::new(&here, up::NAME).stop()?;
+    fs::remove_dir_all(paths::runtime(&cache)?)?;
+    let _ = fs::remove_file(cache.join("token"));
     Ok(ExitCode::SUCCESS)
 }

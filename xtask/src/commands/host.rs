@@ -2,20 +2,28 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::{exec, products, virtual_host::VirtualHost};
+use crate::{
+    deployment::{self, Deployment},
+    exec::{self, Call},
+    host::Host,
+    products, snapshot,
+};
 
 /// Run a command where VMs can run: here, or in the virtual host.
 ///
-/// Build products are in its PATH, and the default image in $THAW_IMAGES. In the virtual host
-/// the working directory is /scratch, a disk that is kept until the cache is removed.
+/// Build products are in its PATH; THAW_BIN, THAW_IMAGES and (with --snapshot) THAW_SNAPSHOTS
+/// say where they are. Its working directory is on a disk that is kept with the cache.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Use what was built before, whatever the sources say.
     #[arg(long)]
     no_build: bool,
+    /// Have the default image's snapshot taken, if it was not.
+    #[arg(long)]
+    snapshot: bool,
     /// A further file or directory to take along; its programs come first in PATH. May be repeated.
     #[arg(long, value_name = "PATH")]
     with: Vec<PathBuf>,
@@ -29,28 +37,26 @@ pub struct Arguments {
 /// # Errors
 /// When the products cannot be built, or the host cannot be reached.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut sets = Vec::new();
+    let products = if arguments.no_build {
+        products::existing()?
+    } else {
+        products::build()?
+    };
+    let host = Host::ready(&products)?;
+    let deployment = Deployment::new(&host, &products)?;
+    let mut path = Vec::new();
     if !arguments.with.is_empty() {
-        sets.push(named(&arguments.with)?);
+        path.push(host.shelve(&deployment::by_name(&arguments.with)?)?);
     }
-    if !arguments.no_build {
-        products::build()?;
-    }
-    sets.push(products::existing());
-    let host = VirtualHost::start()?;
-    exec::run(&host, &sets, &arguments.command)
-}
-
-/// Each file under its own name.
-fn named(paths: &[PathBuf]) -> Result<Vec<(String, PathBuf)>> {
-    paths
-        .iter()
-        .map(|path| {
-            let path = path
-                .canonicalize()
-                .with_context(|| format!("no {}", path.display()))?;
-            let name = path.file_name().context("a directory without a name")?;
-            Ok((name.to_string_lossy().into_owned(), path))
-        })
-        .collect()
+    path.push(deployment.programs.clone());
+    let snapshots = arguments
+        .snapshot
+        .then(|| snapshot::ensure(&host, &products, &deployment));
+    let variables = deployment.variables(snapshots.transpose()?.as_deref());
+    let call = Call {
+        path: &path,
+        variables: &variables,
+        command: &arguments.command,
+    };
+    Ok(ExitCode::from(exec::run(&host, &call)?))
 }

@@ -13,9 +13,9 @@ mod initramfs;
 mod keys;
 mod machine;
 mod qmp;
-mod root;
-pub mod shelf;
-pub mod ssh;
+pub mod root;
+mod shelf;
+mod ssh;
 
 use std::{
     fs,
@@ -29,14 +29,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use images::command::{command, run};
 use nix::{
-    fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::json;
 
-use self::{keys::Keys, machine::Record, shelf::Shelf, ssh::Ssh};
-use crate::{paths, progress, tools};
+pub use self::ssh::Ssh;
+use self::{keys::Keys, machine::Record, shelf::Shelf};
+use crate::{cache, paths, products::Set, progress, tools};
 
 /// Booting takes seconds; ten times that on a machine that is busy with other things.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -48,6 +48,7 @@ const SCRATCH_SIZE: u64 = 64 << 30;
 /// A running virtual host.
 #[derive(Debug)]
 pub struct VirtualHost {
+    cache: PathBuf,
     directory: PathBuf,
     runtime: PathBuf,
     ssh: Ssh,
@@ -61,7 +62,7 @@ impl VirtualHost {
     /// When something it needs cannot be had, or it does not boot.
     pub fn start() -> Result<Self> {
         let cache = paths::cache()?;
-        let _lock = lock(&cache)?;
+        let _lock = cache::lock(&cache)?;
         if let Some(running) = Self::attach(&cache)? {
             return Ok(running);
         }
@@ -86,6 +87,7 @@ impl VirtualHost {
         };
         let ssh = Ssh::new(record.ssh_port, &runtime, &Keys::load(cache)?)?;
         Ok(Some(Self {
+            cache: cache.to_owned(),
             directory: cache.join("virtual-host"),
             runtime,
             ssh,
@@ -102,8 +104,8 @@ impl VirtualHost {
     ///
     /// # Errors
     /// When it cannot be packed or mounted.
-    pub fn shelve(&self, set: &shelf::Set) -> Result<String> {
-        let _lock = lock(self.directory.parent().unwrap_or(&self.directory))?;
+    pub fn shelve(&self, set: &Set) -> Result<String> {
+        let _lock = cache::lock(&self.cache)?;
         let slot = Shelf::new(&self.directory).put(set)?;
         let target = format!("/run/products/{}", slot.key);
         self.ssh.run(&format!(
@@ -134,8 +136,8 @@ impl VirtualHost {
     ///
     /// # Errors
     /// When QEMU's process does not end.
-    pub fn stop(self) -> Result<()> {
-        let _lock = lock(self.directory.parent().unwrap_or(&self.directory))?;
+    pub fn stop(&self) -> Result<()> {
+        let _lock = cache::lock(&self.cache)?;
         let _ = self
             .ssh
             .run("sync; umount /scratch 2>/dev/null || mount -o remount,ro /scratch");
@@ -156,14 +158,6 @@ impl VirtualHost {
         fs::remove_file(Shelf::new(&self.directory).disk())?;
         Ok(())
     }
-}
-
-/// Orders callers: held while a virtual host is started, changed or stopped.
-fn lock(cache: &Path) -> Result<Flock<fs::File>> {
-    let file = fs::File::create(cache.join("lock"))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .context("cannot lock the cache directory")
 }
 
 fn boot(cache: &Path) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::cache;
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Changes when what [`make`] does changes, so that older file systems are not used.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// The kernel, from the cache.
 ///
@@ -46,6 +46,7 @@ pub fn image(cache: &Path, kernel: &KernelTree) -> Result<PathBuf> {
 }
 
 fn make(packages: &[&str], kernel: &KernelTree, directory: &Path) -> Result<()> {
+    let work = tempfile::tempdir_in(directory)?;
     let modules = kernel.modules_directory();
     let hooks = [
         format!(
@@ -54,9 +55,8 @@ fn make(packages: &[&str], kernel: &KernelTree, directory: &Path) -> Result<()> 
         ),
         format!("cp {} \"$1/usr/bin/busybox\"", quoted(&kernel.busybox())),
         "ln -sf /usr/bin/busybox \"$1/sbin/init\"".to_owned(),
-        "rm -rf \"$1\"/var/cache/* \"$1\"/var/lib/apt/lists/* \"$1\"/etc/ssh/ssh_host_*".to_owned(),
-        // Uncompressed: reading costs an emulated CPU less than decompressing.
-        pack_erofs(&directory.join("root.erofs"), ""),
+        "rm -f \"$1\"/etc/ssh/ssh_host_*".to_owned(),
+        pack_erofs(&directory.join("root.erofs"), work.path())?,
     ];
-    Ok(bootstrap::install(packages, &hooks, directory)?)
+    Ok(bootstrap::install(packages, &hooks, work.path())?)
 }

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use images::command::{command, run};
 use serde::{Deserialize, Serialize};
 
-use crate::digest;
+use crate::{digest, products::Set};
 
 /// Size of the disk in bytes. It is sparse: only what is on it takes space.
 const SIZE: u64 = 256 << 30;
@@ -27,9 +27,6 @@ const SIZE: u64 = 256 << 30;
 const ALIGNMENT: u64 = 16 << 20;
 /// What ext4 needs beside the content of files, at least.
 const OVERHEAD: u64 = 16 << 20;
-
-/// A set of files, each with its path in the set.
-pub type Set = Vec<(String, PathBuf)>;
 
 /// Where a set lies.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,0 +1,151 @@
+//! Runs a command on a host as if it were started here: input, output, terminal, signals and
+//! exit status pass through.
+
+mod remote;
+mod signals;
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, IsTerminal, stdin, stdout},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::host::Host;
+
+/// How often the child and the signals are looked at.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A command and its surroundings.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Directories of the host that come first in `PATH`.
+    pub path: &'a [String],
+    /// Variables added to its environment.
+    pub variables: &'a [(String, String)],
+    /// Program and arguments.
+    pub command: &'a [OsString],
+}
+
+/// Runs `call` with this program's own input and output; returns the exit status, 128 + number for a
+/// death by a signal.
+///
+/// # Errors
+/// When the host cannot be reached. A command that fails is no error.
+pub fn run(host: &Host, call: &Call<'_>) -> Result<u8> {
+    let terminal = stdin().is_terminal() && stdout().is_terminal();
+    let mut prepared = Prepared::new(host, call, terminal)?;
+    let child = prepared
+        .command
+        .spawn()
+        .context("cannot start the command")?;
+    prepared.wait(host, child)
+}
+
+/// Runs `call` without input, and gives each line that it prints to `line` as well as to this program's
+/// own output. Returns the exit status.
+///
+/// # Errors
+/// When the host cannot be reached.
+pub fn run_watched(host: &Host, call: &Call<'_>, mut line: impl FnMut(&str)) -> Result<u8> {
+    let mut prepared = Prepared::new(host, call, false)?;
+    prepared.command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = prepared
+        .command
+        .spawn()
+        .context("cannot start the command")?;
+    watch(&mut child, &mut line);
+    prepared.wait(host, child)
+}
+
+/// Gives each line of `child`'s output to `line`, and shows it.
+pub fn watch(child: &mut Child, line: &mut impl FnMut(&str)) {
+    let Some(output) = child.stdout.take() else {
+        return;
+    };
+    let mut reader = BufReader::new(output);
+    let mut bytes = Vec::new();
+    while reader
+        .read_until(b'\n', &mut bytes)
+        .is_ok_and(|count| count > 0)
+    {
+        let text = String::from_utf8_lossy(&bytes);
+        print!("{text}");
+        line(text.trim_end());
+        bytes.clear();
+    }
+}
+
+/// A command that is ready to start.
+struct Prepared {
+    command: Command,
+    /// Signals the command in the virtual host; absent here, where it is our child.
+    remote: Option<remote::Control>,
+}
+
+impl Prepared {
+    fn new(host: &Host, call: &Call<'_>, terminal: bool) -> Result<Self> {
+        signals::watch()?;
+        match host {
+            Host::Virtual(virtual_host) => {
+                let (command, control) = remote::prepare(virtual_host.ssh(), call, terminal)?;
+                Ok(Self {
+                    command,
+                    remote: Some(control),
+                })
+            }
+            Host::Here(here) => {
+                let (program, arguments) = call.command.split_first().context("no command")?;
+                let mut command = Command::new("env");
+                let path = std::env::var("PATH").unwrap_or_default();
+                command.arg(format!("PATH={}:{path}", call.path.join(":")));
+                let variables = call
+                    .variables
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"));
+                command
+                    .args(variables)
+                    .arg(program)
+                    .args(arguments)
+                    .current_dir(here.scratch());
+                Ok(Self {
+                    command,
+                    remote: None,
+                })
+            }
+        }
+    }
+
+    /// Waits for the command to end, and passes signals on to it.
+    fn wait(&self, host: &Host, mut child: Child) -> Result<u8> {
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            match (signals::take(), &self.remote) {
+                (None, _) => sleep(TICK),
+                (Some(signal), Some(control)) => control.signal(host, signal),
+                (Some(signal), None) => {
+                    let pid = Pid::from_raw(i32::try_from(child.id())?);
+                    kill(pid, Signal::try_from(signal)?)?;
+                }
+            }
+        };
+        if let Some(control) = &self.remote {
+            control.forget(host);
+        }
+        let by_signal = std::os::unix::process::ExitStatusExt::signal(&status).map(|s| 128 + s);
+        let code = status
+            .code()
+            .or(by_signal)
+            .and_then(|code| u8::try_from(code).ok());
+        Ok(code.unwrap_or(u8::MAX))
+    }
+}

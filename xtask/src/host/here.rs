@@ -1,0 +1,80 @@
+//! This machine as a host.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use images::command::{command, run};
+
+use crate::{digest, paths, products::Set};
+
+/// This machine.
+#[derive(Debug)]
+pub struct Here {
+    scratch: String,
+    runtime: String,
+}
+
+impl Here {
+    /// Makes the directories.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn new() -> Result<Self> {
+        let cache = paths::cache()?;
+        let scratch = cache.join("here");
+        fs::create_dir_all(&scratch)?;
+        let text = |path: PathBuf| {
+            path.to_str()
+                .map(str::to_owned)
+                .context("a path is not UTF-8")
+        };
+        Ok(Self {
+            scratch: text(scratch)?,
+            runtime: text(paths::runtime(&cache)?)?,
+        })
+    }
+
+    /// Where state is kept.
+    pub fn scratch(&self) -> &str {
+        &self.scratch
+    }
+
+    /// Where sockets are.
+    pub fn runtime(&self) -> &str {
+        &self.runtime
+    }
+
+    /// Gathers links to the files of `set` in one directory.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn shelve(&self, set: &Set) -> Result<String> {
+        let names = set
+            .iter()
+            .map(|(name, path)| format!("{name} {}", path.display()));
+        let names: Vec<String> = names.collect();
+        let key = digest::of_parts(names.iter().map(String::as_str));
+        let directory = Path::new(&self.scratch).join("sets").join(&key[..16]);
+        fs::create_dir_all(&directory)?;
+        for (name, path) in set {
+            let link = directory.join(name);
+            if !link.exists() {
+                symlink(path, &link).with_context(|| format!("cannot link {}", link.display()))?;
+            }
+        }
+        Ok(directory.display().to_string())
+    }
+
+    /// Runs a shell line.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run(&self, line: &str) -> Result<String> {
+        let output = run(command("sh").arg("-c").arg(line))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}

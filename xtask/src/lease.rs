@@ -1,0 +1,49 @@
+//! A host for the time of one command: what the command started, it stops.
+
+use anyhow::Result;
+
+use crate::{host::Host, products::Products};
+
+/// A host that is stopped in the end if it did not run before.
+#[derive(Debug)]
+pub struct Lease {
+    /// The host.
+    pub host: Host,
+    ran_before: bool,
+}
+
+impl Lease {
+    /// A host that can run VMs.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub fn take(products: &Products) -> Result<Self> {
+        let ran_before = Host::is_running()?;
+        Ok(Self {
+            host: Host::ready(products)?,
+            ran_before,
+        })
+    }
+
+    /// Gives the host back.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn end(mut self) -> Result<()> {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        match &self.host {
+            Host::Virtual(host) if !std::mem::replace(&mut self.ran_before, true) => host.stop(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// On the way of an error, which is what gets told.
+    fn drop(&mut self) {
+        let _ = self.give_back();
+    }
+}

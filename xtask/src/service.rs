@@ -1,0 +1,127 @@
+//! A hostd on a host: started, waited for, stopped.
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{deployment::Deployment, host::Host};
+
+/// A hostd opens its database and its sockets within a second, or ten when emulated.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// It ends its sandboxes first.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A hostd by its name, which its files have.
+#[derive(Debug)]
+pub struct Service<'a> {
+    host: &'a Host,
+    name: &'a str,
+}
+
+/// How a hostd is started.
+#[derive(Debug, Default)]
+pub struct Options<'a> {
+    /// Where it listens for TCP clients, and the token that they must have.
+    pub tcp: Option<(u16, &'a str)>,
+    /// A read-only snapshot store on the host.
+    pub snapshots: Option<&'a str>,
+}
+
+impl<'a> Service<'a> {
+    /// The hostd called `name` on `host`, running or not.
+    pub fn new(host: &'a Host, name: &'a str) -> Self {
+        Self { host, name }
+    }
+
+    /// Its state directory on the host.
+    pub fn state(&self) -> String {
+        format!("{}/{}", self.host.scratch(), self.name)
+    }
+
+    /// Where its unix socket is on the host.
+    pub fn socket(&self) -> String {
+        self.file("sock")
+    }
+
+    /// Starts it with an empty state directory and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not start; the message has the end of its log.
+    pub fn start(&self, deployment: &Deployment, options: &Options<'_>) -> Result<()> {
+        self.stop()?;
+        let programs = &deployment.programs;
+        let mut line = format!(
+            "{programs}/hostd --vmm {programs}/vmm --state-dir {} --images {} --listen unix:{}",
+            self.state(),
+            deployment.images()?,
+            self.socket()
+        );
+        if let Some(snapshots) = options.snapshots {
+            line += &format!(" --snapshots {snapshots}");
+        }
+        if let Some((port, token)) = options.tcp {
+            let file = self.file("token");
+            // Not by way of a command's arguments, which everyone on the host can read.
+            self.host
+                .run(&format!("umask 077; printf %s {token} >{file}"))?;
+            let address = self.host.listen_address();
+            line += &format!(" --listen tcp:{address}:{port} --token-file {file}");
+        }
+        let (log, pid) = (self.file("log"), self.file("pid"));
+        self.host.run(&format!(
+            "mkdir -p {}; setsid {line} >{log} 2>&1 </dev/null & echo $! >{pid}",
+            self.state()
+        ))?;
+        self.wait_for_socket()
+    }
+
+    /// Whether its process is there.
+    pub fn is_running(&self) -> bool {
+        self.host
+            .run(&format!("kill -0 $(cat {})", self.file("pid")))
+            .is_ok()
+    }
+
+    /// Stops it, if it runs, and removes its files, its state among them.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&self) -> Result<()> {
+        let pid = self.file("pid");
+        let ticks = STOP_PATIENCE.as_millis() / TICK.as_millis();
+        self.host
+            .run(&format!(
+                "[ -e {pid} ] || exit 0; pid=$(cat {pid}); kill $pid 2>/dev/null; \
+                 for _ in $(seq {ticks}); do kill -0 $pid 2>/dev/null || break; sleep 0.05; done; \
+                 ! kill -0 $pid 2>/dev/null"
+            ))
+            .with_context(|| format!("hostd ({}) does not end", self.name))?;
+        self.host
+            .run(&format!("rm -rf {} {}*", self.state(), self.file("")))?;
+        Ok(())
+    }
+
+    fn wait_for_socket(&self) -> Result<()> {
+        let ticks = START_PATIENCE.as_millis() / TICK.as_millis();
+        for _ in 0..ticks {
+            if self.host.run(&format!("[ -S {} ]", self.socket())).is_ok() {
+                return Ok(());
+            }
+            if !self.is_running() {
+                break;
+            }
+            sleep(TICK);
+        }
+        let log = self
+            .host
+            .run(&format!("tail -n 20 {}", self.file("log")))
+            .unwrap_or_default();
+        bail!("hostd did not start; its log ends with\n{log}")
+    }
+
+    fn file(&self, kind: &str) -> String {
+        format!("{}/{}.{kind}", self.host.runtime(), self.name)
+    }
+}

@@ -1,0 +1,75 @@
+//! The snapshot `default`: taken once per image, vmm and hostd, and kept on the host.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    deployment::Deployment,
+    digest,
+    exec::{self, Call},
+    host::Host,
+    products::Products,
+    progress,
+    service::{Options, Service},
+};
+
+/// Returns the store on `host` that has the snapshot of the default image; takes it first if
+/// there is none of these very products.
+///
+/// # Errors
+/// When the image does not boot.
+pub fn ensure(host: &Host, products: &Products, deployment: &Deployment) -> Result<String> {
+    let stores = format!("{}/snapshots", host.scratch());
+    let store = format!("{stores}/{}", key(products)?);
+    if host.run(&format!("[ -e {store}/complete ]")).is_ok() {
+        return Ok(format!("{store}/snapshots"));
+    }
+    let step = progress::section("booting the default image and taking its snapshot");
+    host.run(&format!("rm -rf {stores}"))?;
+    let service = Service::new(host, "snapshot");
+    service.start(deployment, &Options::default())?;
+    let taken = take(host, deployment, &service);
+    let kept = taken.and_then(|()| {
+        let state = service.state();
+        host.run(&format!(
+            "mkdir -p {store} && mv {state}/snapshots {store}/ && sync && touch {store}/complete"
+        ))
+    });
+    service.stop()?;
+    kept?;
+    step.done();
+    Ok(format!("{store}/snapshots"))
+}
+
+fn take(host: &Host, deployment: &Deployment, service: &Service<'_>) -> Result<()> {
+    let endpoint = format!("unix:{}", service.socket());
+    let words = [
+        "images",
+        "snapshot",
+        "--endpoint",
+        &endpoint,
+        "--image",
+        "default",
+    ];
+    let command: Vec<_> = words.iter().map(Into::into).collect();
+    let call = Call {
+        path: std::slice::from_ref(&deployment.programs),
+        variables: &[],
+        command: &command,
+    };
+    match exec::run(host, &call)? {
+        0 => Ok(()),
+        status => bail!("taking the snapshot failed (status {status})"),
+    }
+}
+
+/// What a snapshot depends on: the image, and who wrote it.
+fn key(products: &Products) -> Result<String> {
+    let images = products.images.as_ref().context("no image was built")?;
+    let mut parts = vec![fs::read_to_string(images.join("default/image.json"))?];
+    for program in ["hostd", "vmm"] {
+        parts.push(digest::of_file(products.program(program)?)?);
+    }
+    Ok(digest::of_parts(parts.iter().map(String::as_str))[..16].to_owned())
+}
