@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use protocol::hostd::v1::CreateSandboxRequest;
+use protocol::hostd::v1::create_sandbox_request::Source;
+use tests::host::HostOptions;
+use tests::products::Products;
+use tests::variants::image;
 use tests::{Host, Result, Sandbox, suite};
 
 suite!(
     two_processors_are_both_used,
     memory_is_as_asked_for,
+    a_compressed_kernel_boots,
     a_restored_machine_keeps_its_shape,
     the_disk_is_writable_and_synced,
     the_own_memory_of_a_vmm_is_small,
@@ -72,6 +77,22 @@ async fn memory_is_as_asked_for(host: Arc<Host>) -> Result {
         sandbox.kill().await?;
     }
     Ok(())
+}
+
+async fn a_compressed_kernel_boots(_: Arc<Host>) -> Result {
+    let products = Products::find()?;
+    let images = tempfile::tempdir()?;
+    image::with_bzimage(&products.images.join("default"), images.path())?;
+    let mut options = HostOptions::new(products)?;
+    options.images.push(images.path().to_owned());
+    let host = Host::start(options).await?;
+    let request = CreateSandboxRequest {
+        source: Some(Source::Image(image::NAME.to_owned())),
+        ..Default::default()
+    };
+    let sandbox = host.create_with(request).await?;
+    ensure!(sandbox.says("echo up").await? == "up");
+    host.stop().await
 }
 
 async fn a_restored_machine_keeps_its_shape(host: Arc<Host>) -> Result {
