@@ -164,10 +164,7 @@ pub(crate) fn environment(
             ));
         }
         if value.contains('\0') {
-            return Err(invalid(
-                field,
-                format!("the value of {key} holds a zero byte"),
-            ));
+            return Err(invalid(field, "a value holds a zero byte"));
         }
         bytes += key.len() + value.len() + 2;
     }

@@ -27,20 +27,11 @@ struct Disk {
     flags: MsFlags,
 }
 
+// Access times would make every read of a file a write to the sandbox's layer.
+#[rustfmt::skip]
 const DISKS: [Disk; 2] = [
-    Disk {
-        device: "/dev/vda",
-        target: LOWER,
-        fstype: "erofs",
-        flags: MsFlags::MS_RDONLY,
-    },
-    // Access times would make every read of a file a write to the sandbox's layer.
-    Disk {
-        device: "/dev/vdb",
-        target: SCRATCH,
-        fstype: "ext4",
-        flags: MsFlags::MS_NOATIME,
-    },
+    Disk { device: "/dev/vda", target: LOWER,   fstype: "erofs", flags: MsFlags::MS_RDONLY },
+    Disk { device: "/dev/vdb", target: SCRATCH, fstype: "ext4",  flags: MsFlags::MS_NOATIME },
 ];
 
 /// Mounts both disks and the overlay; answers where the new root is.

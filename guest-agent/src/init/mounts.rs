@@ -21,61 +21,21 @@ const NOSUID_NOEXEC: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const STRICT: MsFlags = NOSUID_NODEV.union(MsFlags::MS_NOEXEC);
 
 /// Needed to find modules and disks; moved along when the root is switched.
+#[rustfmt::skip]
 const KERNEL: [Mount; 3] = [
-    Mount {
-        source: "proc",
-        target: "/proc",
-        fstype: "proc",
-        flags: STRICT,
-        data: None,
-    },
-    Mount {
-        source: "sysfs",
-        target: "/sys",
-        fstype: "sysfs",
-        flags: STRICT,
-        data: None,
-    },
-    Mount {
-        source: "dev",
-        target: "/dev",
-        fstype: "devtmpfs",
-        flags: MsFlags::MS_NOSUID,
-        data: Some("mode=0755"),
-    },
+    Mount { source: "proc",  target: "/proc", fstype: "proc",     flags: STRICT,             data: None },
+    Mount { source: "sysfs", target: "/sys",  fstype: "sysfs",    flags: STRICT,             data: None },
+    Mount { source: "dev",   target: "/dev",  fstype: "devtmpfs", flags: MsFlags::MS_NOSUID, data: Some("mode=0755") },
 ];
 
 /// Mounted inside the new root. `/tmp` is not here: it stays on the overlay, so that what a program
 /// puts there takes disk and not guest memory, and lands in a snapshot's disk layer.
+#[rustfmt::skip]
 const RUNTIME: [Mount; 4] = [
-    Mount {
-        source: "devpts",
-        target: "/dev/pts",
-        fstype: "devpts",
-        flags: NOSUID_NOEXEC,
-        data: Some("gid=5,mode=0620,ptmxmode=0666"),
-    },
-    Mount {
-        source: "shm",
-        target: "/dev/shm",
-        fstype: "tmpfs",
-        flags: NOSUID_NODEV,
-        data: Some("mode=1777"),
-    },
-    Mount {
-        source: "run",
-        target: "/run",
-        fstype: "tmpfs",
-        flags: NOSUID_NODEV,
-        data: Some("mode=0755"),
-    },
-    Mount {
-        source: "cgroup2",
-        target: "/sys/fs/cgroup",
-        fstype: "cgroup2",
-        flags: STRICT,
-        data: None,
-    },
+    Mount { source: "devpts",  target: "/dev/pts",       fstype: "devpts",  flags: NOSUID_NOEXEC, data: Some("gid=5,mode=0620,ptmxmode=0666") },
+    Mount { source: "shm",     target: "/dev/shm",       fstype: "tmpfs",   flags: NOSUID_NODEV,  data: Some("mode=1777") },
+    Mount { source: "run",     target: "/run",           fstype: "tmpfs",   flags: NOSUID_NODEV,  data: Some("mode=0755") },
+    Mount { source: "cgroup2", target: "/sys/fs/cgroup", fstype: "cgroup2", flags: STRICT,        data: None },
 ];
 
 /// Links that shells and tools expect; the kernel does not make them.

@@ -85,8 +85,15 @@ fn hosts_with(old: &str, hostname: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Writes beside and renames, which never follows a link that the sandbox put there.
+/// Writes beside and renames, which never follows a link that the sandbox put there. A file that says the same
+/// already is left alone: undoing a freeze writes nothing.
 fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let found = fs::symlink_metadata(path);
+    if found.is_ok_and(|found| found.is_file() && found.len() == content.len() as u64)
+        && fs::read_to_string(path).is_ok_and(|old| old == content)
+    {
+        return Ok(());
+    }
     let beside = path.with_extension("thaw-new");
     let _ = fs::remove_file(&beside);
     let result = fs::OpenOptions::new()

@@ -15,6 +15,9 @@ use crate::status::invalid;
 /// The part of each file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// A user and a group as a request names them, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
 /// Supplementary groups of one user; the kernel's own limit is 65,536.
 const MAX_GROUPS: usize = 1024;
 
@@ -61,6 +64,12 @@ impl Accounts {
         } else {
             specification
         };
+        if named.len() > MAX_NAME_BYTES {
+            return Err(invalid(
+                "user",
+                format!("longer than {MAX_NAME_BYTES} bytes"),
+            ));
+        }
         let (user, group) = match named.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (named, None),
@@ -131,25 +140,17 @@ fn unlisted(number: u32) -> Option<Account> {
     if number == u32::MAX {
         return None; // "no change" to the kernel
     }
-    let name = if number == 0 {
-        "root".to_owned()
-    } else {
-        number.to_string()
+    let (name, home) = match number {
+        0 => ("root".to_owned(), "/root"),
+        _ => (number.to_string(), "/"),
     };
     Some(Account {
         name,
         uid: Uid::from_raw(number),
         gid: Gid::from_raw(number),
         groups: Vec::new(),
-        home: PathBuf::from("/"),
+        home: PathBuf::from(home),
         shell: "/bin/sh".to_owned(),
-    })
-    .map(|account| match account.name.as_str() {
-        "root" => Account {
-            home: PathBuf::from("/root"),
-            ..account
-        },
-        _ => account,
     })
 }
 

@@ -19,6 +19,10 @@ use super::{pump, spawn};
 use crate::machine::Machine;
 use crate::status::PosixError;
 
+/// What is remembered of a program's name and of its arguments, in bytes each. All that are known have to fit
+/// one answer of `List`.
+const MAX_REMEMBERED_BYTES: usize = 1 << 10;
+
 /// The agent's side of one running program.
 struct Ends {
     pidfd: AsyncFd<OwnedFd>,
@@ -56,8 +60,12 @@ pub(super) fn start(
     drop(child_ends);
     let description = Description {
         pid: child.pid,
-        program: plan.program,
-        args: plan.args,
+        program: plan
+            .program
+            .chars()
+            .take(MAX_REMEMBERED_BYTES / 4)
+            .collect(),
+        args: remembered(plan.args),
         started_at: SystemTime::now(),
         pty: terminal.is_some(),
         kill_on_disconnect: plan.kill_on_disconnect,
@@ -84,6 +92,17 @@ pub(super) fn start(
         permit,
     ));
     Ok(process)
+}
+
+/// The first arguments, as far as they are kept.
+fn remembered(args: Vec<String>) -> Vec<String> {
+    let mut left = MAX_REMEMBERED_BYTES;
+    let fits = |arg: &String| {
+        let fits = arg.len() < left;
+        left -= (arg.len() + 1).min(left);
+        fits
+    };
+    args.into_iter().take_while(fits).collect()
 }
 
 async fn supervise(
@@ -130,5 +149,22 @@ async fn await_end(
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_remembered_as_far_as_they_fit() {
+        let arg = |length: usize| "x".repeat(length);
+        let kept = |args: Vec<String>| remembered(args).len();
+        assert_eq!(kept(vec![arg(10), arg(20)]), 2);
+        assert_eq!(
+            kept(vec![arg(10), arg(2 * MAX_REMEMBERED_BYTES), arg(1)]),
+            1
+        );
+        assert_eq!(kept(vec![String::new(); 4096]), MAX_REMEMBERED_BYTES);
     }
 }
