@@ -7,6 +7,7 @@ use clap::Parser;
 use hostd::config::{Args, Config};
 use hostd::database::Database;
 use hostd::host::cgroup::Cgroups;
+use hostd::host::limits::raise_open_files;
 use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
 use hostd::server::Listeners;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::from_args(args)?;
     let stop = stop_on_signals()?;
+    raise_open_files();
 
     let state_dir = StateDir::open(&config.state_dir)?;
     let database = Database::open(&state_dir.database())?;

@@ -15,11 +15,17 @@ use protocol::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tower::layer::util::{Identity, Stack};
+use tower::util::MapRequestLayer;
 
 use crate::api::auth::Auth;
+use crate::api::broken_off::tell_resets;
 use crate::api::files::FilesApi;
 use crate::api::host::HostApi;
 use crate::api::processes::ProcessesApi;
@@ -42,6 +48,15 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is still being answered when hostd is to end may take this long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// The services whose health can be asked for by name.
+const SERVICES: &[&str] = &[
+    protocol::hostd::v1::sandboxes_server::SERVICE_NAME,
+    protocol::hostd::v1::processes_server::SERVICE_NAME,
+    protocol::hostd::v1::files_server::SERVICE_NAME,
+    protocol::hostd::v1::snapshots_server::SERVICE_NAME,
+    protocol::hostd::v1::host_server::SERVICE_NAME,
+];
 
 /// Why hostd cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -152,9 +167,11 @@ impl Listeners {
             () = stop.cancelled() => None,
             ended = servers.join_next() => ended,
         };
-        health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        for service in SERVICES.iter().chain(&[""]) {
+            health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+        }
         if let Some(Ok(ended)) = ended_early {
             ended?;
         }
@@ -166,9 +183,10 @@ impl Listeners {
     }
 }
 
-fn server(
-    token: Option<Token>,
-) -> Server<tower::layer::util::Stack<Auth, tower::layer::util::Identity>> {
+/// What every request passes before it reaches a service.
+type Layers = Stack<MapRequestLayer<fn(Request<Body>) -> Request<Body>>, Stack<Auth, Identity>>;
+
+fn server(token: Option<Token>) -> Server<Layers> {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -177,6 +195,7 @@ fn server(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(Auth { token })
+        .layer(MapRequestLayer::new(tell_resets as fn(_) -> _))
 }
 
 /// All services behind every listener.
@@ -195,6 +214,11 @@ async fn routes(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
     };
     let (health, health_server) = tonic_health::server::health_reporter();
+    for service in SERVICES {
+        health
+            .set_service_status(service, ServingStatus::Serving)
+            .await;
+    }
     let routes = Routes::new(limited!(SandboxesServer::new(SandboxesApi {
         sandboxes: sandboxes.clone()
     })))
@@ -217,7 +241,10 @@ async fn routes(
 }
 
 fn tls_config(files: &TlsFiles) -> ServerTlsConfig {
-    let config = ServerTlsConfig::new().identity(Identity::from_pem(&files.cert, &files.key));
+    let config = ServerTlsConfig::new().identity(tonic::transport::Identity::from_pem(
+        &files.cert,
+        &files.key,
+    ));
     match &files.client_ca {
         Some(authority) => config.client_ca_root(Certificate::from_pem(authority)),
         None => config,

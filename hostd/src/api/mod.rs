@@ -4,6 +4,7 @@
 //! services do no more than call the domain.
 
 pub mod auth;
+pub mod broken_off;
 pub mod files;
 pub mod host;
 pub mod page;

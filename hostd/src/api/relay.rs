@@ -32,20 +32,24 @@ pub async fn first<T>(requests: &mut Streaming<T>) -> Result<T, Status> {
 }
 
 /// Raised when something is wrong with what the client sends, found while it is being passed on.
-pub struct Objection(oneshot::Receiver<Status>);
+pub struct Objection(Option<oneshot::Receiver<Status>>);
 
 impl Objection {
     /// Of a call whose client sends one message only.
     pub fn none() -> Self {
-        Self(oneshot::channel().1)
+        Self(None)
     }
 
-    /// Waits for one, for ever if there is none.
+    /// Waits for one, for ever if there is none. May be called again when cancelled.
     async fn raised(&mut self) -> Status {
-        match (&mut self.0).await {
-            Ok(status) => status,
-            Err(_) => std::future::pending().await,
+        if let Some(objection) = &mut self.0 {
+            if let Ok(status) = objection.await {
+                return status;
+            }
+            // The client has finished, and all was well.
+            self.0 = None;
         }
+        std::future::pending().await
     }
 }
 
@@ -72,7 +76,7 @@ pub fn requests<T: Send + 'static, R: Send + 'static>(
     });
     (
         stream::once(async { first }).chain(rest),
-        Objection(objection),
+        Objection(Some(objection)),
     )
 }
 

@@ -9,7 +9,7 @@ use super::ListenAddress;
 
 /// Runs Linux microVMs restored from memory snapshots, for clients over gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "hostd", version)]
+#[command(name = "hostd", version, args_override_self = true)]
 pub struct Args {
     /// Directory for the database, snapshots and running sandboxes; one hostd at a time
     #[arg(

@@ -3,4 +3,5 @@
 pub mod cgroup;
 pub mod doctor;
 pub mod facts;
+pub mod limits;
 pub mod memory;

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
@@ -28,7 +27,6 @@ pub struct Actor {
     pub(super) identity: Identity,
     pub(super) boot_timeout: Duration,
     record: watch::Sender<Arc<Record>>,
-    expires: Option<Instant>,
     /// Counts against the host's limit for as long as anything of the sandbox is there.
     _permit: OwnedSemaphorePermit,
 }
@@ -60,6 +58,7 @@ impl Actor {
             id: birth.record.id.clone(),
             agent: OnceLock::new(),
             open: watch::Sender::new(false),
+            expires: watch::Sender::new(birth.timeout.and_then(super::after)),
             kill: CancellationToken::new(),
         });
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
@@ -71,9 +70,6 @@ impl Actor {
             identity: birth.identity,
             boot_timeout: birth.boot_timeout,
             record: publisher,
-            expires: birth
-                .timeout
-                .and_then(|timeout| Instant::now().checked_add(timeout)),
             _permit: birth.permit,
         };
         (
@@ -136,7 +132,6 @@ impl Actor {
     }
 
     async fn extend(&mut self, timeout: Duration) -> Result<()> {
-        self.expires = Instant::now().checked_add(timeout);
         self.publish(|record| record.expires_at = SystemTime::now().checked_add(timeout))
             .await;
         Ok(())
@@ -178,18 +173,31 @@ impl Actor {
                 None => std::future::pending().await,
             }
         };
-        let expiry = async {
-            match self.expires {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.shared.kill.cancelled() => End::Stopped(StopReason::Killed),
             () = self.services.stopping.cancelled() => End::Stopped(StopReason::HostStopped),
             end = vmm_end => End::Vmm(end),
-            () = expiry => End::Stopped(StopReason::Timeout),
+            () = self.expiry() => End::Stopped(StopReason::Timeout),
+        }
+    }
+
+    /// Waits until the sandbox's time is over, however often that is moved.
+    async fn expiry(&self) {
+        let mut expires = self.shared.expires.subscribe();
+        loop {
+            let at = *expires.borrow_and_update();
+            let over = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                // The sender is in `shared`, so this is a move and not the sender's end.
+                _ = expires.changed() => {}
+            }
         }
     }
 

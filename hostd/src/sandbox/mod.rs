@@ -41,6 +41,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     agent: OnceLock<Agent>,
     /// Whether the agent takes calls: not before the barrier, and not while frozen.
     open: watch::Sender<bool>,
+    /// When it ends by itself.
+    expires: watch::Sender<Option<Instant>>,
     kill: CancellationToken,
 }
 
@@ -81,6 +84,11 @@ pub(crate) enum Command {
     Extend(Duration, oneshot::Sender<Result<()>>),
     Snapshot(SnapshotRequest, oneshot::Sender<Result<SnapshotTaken>>),
     Counters(oneshot::Sender<Result<MachineFigures>>),
+}
+
+/// The instant so far from now; `None` when that is never.
+fn after(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
 }
 
 /// What the vmm says, and who it is.
@@ -136,6 +144,8 @@ impl Sandbox {
 
     /// Moves its end to `timeout` from now.
     pub async fn extend(&self, timeout: Duration) -> Result<Arc<Record>> {
+        // At once, whatever the task is at; it then writes the record.
+        self.shared.expires.send_replace(after(timeout));
         self.ask(|answer| Command::Extend(timeout, answer))
             .await
             .map(|()| self.record())

@@ -10,7 +10,7 @@ pub const MAX_LABELS: usize = 64;
 /// Bytes of a label's key.
 pub const MAX_LABEL_KEY: usize = 63;
 /// Bytes of a label's value.
-pub const MAX_LABEL_VALUE: usize = 256;
+pub const MAX_LABEL_VALUE: usize = 255;
 /// Variables of a sandbox's environment.
 pub const MAX_ENV_VARS: usize = 1024;
 /// Bytes of all variables: they travel in one message to the agent and count against each program's
@@ -254,7 +254,7 @@ mod tests {
         );
         assert_eq!(
             refused(Spec {
-                labels: pair("k", &"x".repeat(257)),
+                labels: pair("k", &"x".repeat(256)),
                 ..spec()
             }),
             "labels"

@@ -60,6 +60,9 @@ impl Host {
         }
         let channel = Endpoint::from_shared(format!("unix://{}", socket(temp.path()).display()))
             .unwrap()
+            // So that streams which a test leaves unread do not fill the connection's window.
+            .initial_stream_window_size(64 << 10)
+            .initial_connection_window_size(16 << 20)
             .connect()
             .await
             .unwrap();

@@ -311,3 +311,40 @@ async fn files_go_both_ways() {
         .unwrap_err();
     assert_eq!(twice.code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_client_that_breaks_off_has_not_finished() {
+    let host = Host::start().await;
+    let id = host.boot("").await.unwrap().id;
+    let message = |input| WriteFileRequest {
+        sandbox_id: id.clone(),
+        input: Some(WriteInput { input: Some(input) }),
+    };
+    for _ in 0..20 {
+        let open = message(write_input::Input::Open(WriteFile {
+            path: "/x".into(),
+            ..Default::default()
+        }));
+        let data = message(write_input::Input::Data(vec![1; 4096].into()));
+        let endless = stream::iter([open, data]).chain(stream::pending());
+        let mut files = host.files();
+        let write = files.write(endless);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(30), write)
+                .await
+                .is_err()
+        );
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let read = Some(ReadFile {
+        path: "/committed".into(),
+        ..Default::default()
+    });
+    let request = ReadFileRequest {
+        sandbox_id: id.clone(),
+        read,
+    };
+    let mut chunks = host.files().read(request).await.unwrap().into_inner();
+    let committed = chunks.message().await.unwrap().unwrap().data;
+    assert_eq!(committed, "0", "half files were kept");
+}

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{Stream, StreamExt, stream};
 use protocol::agent::v1::agent_server::Agent;
@@ -120,8 +121,9 @@ impl Processes for FakeProcesses {
             return Err(Status::unavailable("frozen"));
         }
         let mut inputs = request.into_inner();
-        let Some(Input::Start(spec)) = inputs.message().await?.unwrap().input else {
-            panic!("hostd checks the first message")
+        let first = inputs.message().await?.and_then(|first| first.input);
+        let Some(Input::Start(spec)) = first else {
+            return Err(Status::cancelled("no first message"));
         };
         let output = output(&spec, inputs)?;
         let started = Output::Started(Started {
@@ -200,6 +202,9 @@ fn exited(code: i32) -> Output {
 
 pub struct FakeFiles;
 
+/// How many writes came to their end.
+static COMMITTED: AtomicUsize = AtomicUsize::new(0);
+
 #[tonic::async_trait]
 impl Files for FakeFiles {
     type ReadStream = Answers<FileChunk>;
@@ -214,6 +219,12 @@ impl Files for FakeFiles {
                     })
                 };
                 Ok(Response::new(Box::pin(stream::repeat_with(chunk).take(16))))
+            }
+            "/committed" => {
+                let count = COMMITTED.load(Ordering::SeqCst).to_string();
+                Ok(Response::new(Box::pin(stream::iter([Ok(FileChunk {
+                    data: count.into(),
+                })]))))
             }
             path => Err(posix("ENOENT", path)),
         }
@@ -230,6 +241,7 @@ impl Files for FakeFiles {
                 bytes_written += data.len() as u64;
             }
         }
+        COMMITTED.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(WriteResult { bytes_written }))
     }
 

@@ -93,6 +93,9 @@ fn serve(guest: Arc<Guest>, connections: mpsc::UnboundedReceiver<UnixStream>) {
             tokio::net::UnixStream::from_std(stream)
         });
         let served = tonic::transport::Server::builder()
+            .layer(tower::util::MapRequestLayer::new(
+                hostd::api::broken_off::tell_resets,
+            ))
             .add_service(AgentServer::new(FakeAgent {
                 guest: guest.clone(),
             }))
