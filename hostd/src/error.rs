@@ -48,8 +48,10 @@ pub enum Error {
     SnapshotIncompatible {
         /// The snapshot's id or name.
         snapshot: String,
-        /// What it needs.
+        /// Why, for people.
         problem: String,
+        /// What it needs and this host has not: names of CPU features.
+        missing: Vec<String>,
     },
     /// An installed image cannot be used.
     #[error("image {image:?} is unusable: {problem}")]

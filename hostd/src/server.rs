@@ -49,7 +49,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is still being answered when hostd is to end may take this long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The services whose health can be asked for by name.
+/// The services that reflection shows and whose health can be asked for by name.
 const SERVICES: &[&str] = &[
     protocol::hostd::v1::sandboxes_server::SERVICE_NAME,
     protocol::hostd::v1::processes_server::SERVICE_NAME,
@@ -209,9 +209,13 @@ async fn routes(
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         };
     }
+    // Named one by one: what is between hostd and its guests is nobody else's business.
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+        SERVICES.iter().fold(builder, |builder, service| {
+            builder.with_service_name(*service)
+        })
     };
     let (health, health_server) = tonic_health::server::health_reporter();
     for service in SERVICES {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use snapshots::store::Store;
-use tokio::sync::broadcast;
+use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::error::chain;
 use crate::host::cgroup::Cgroups;
+use crate::host::cpu::Cpu;
 use crate::host::facts::Facts;
 use crate::images::Images;
 use crate::sandbox::record::Record;
@@ -57,6 +58,7 @@ pub struct Services {
     pub cgroups: Option<Cgroups>,
     /// What the host is.
     pub facts: Facts,
+    cpu: OnceCell<Option<Cpu>>,
     /// Changes of all sandboxes.
     pub events: broadcast::Sender<Event>,
     /// Cancelled when hostd is to end.
@@ -101,6 +103,7 @@ impl Services {
             vmms: VmmPool::start(launcher, config.vmm_pool),
             cgroups,
             facts: Facts::read(),
+            cpu: OnceCell::new(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             stopping,
             tasks: TaskTracker::new(),
@@ -109,7 +112,18 @@ impl Services {
             database,
         });
         services.tasks.spawn(prune(services.clone()));
+        // Ahead of the first restore, which would wait for it.
+        let ahead = services.clone();
+        tokio::spawn(async move {
+            let _ = ahead.cpu().await;
+        });
         Ok(services)
+    }
+
+    /// What a guest's CPU can have here, if that can be known.
+    pub async fn cpu(&self) -> Option<&Cpu> {
+        let asked = self.cpu.get_or_init(|| Cpu::ask(&self.config.vmm)).await;
+        asked.as_ref()
     }
 
     /// Ends what [`Services::start`] started, after the sandboxes have ended.

@@ -88,6 +88,7 @@ pub fn store_error(snapshot: &str, error: &StoreError) -> Error {
             return Error::SnapshotIncompatible {
                 snapshot: snapshot.to_owned(),
                 problem: chain(error),
+                missing: Vec::new(),
             };
         }
         StoreError::Memory {

@@ -65,11 +65,11 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
             "part",
             (*part).to_owned(),
         ),
-        Error::SnapshotIncompatible { problem, .. } => with(
+        Error::SnapshotIncompatible { missing, .. } => with(
             Code::FailedPrecondition,
             "SNAPSHOT_INCOMPATIBLE",
             "missing",
-            cut(problem.clone()),
+            missing.join(", "),
         ),
         Error::ImageUnusable { .. } => plain(Code::FailedPrecondition, "IMAGE_UNUSABLE"),
         Error::NotRunning { phase, .. } => with(

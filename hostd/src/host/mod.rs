@@ -1,6 +1,7 @@
 //! The machine that hostd runs on: what it is, and whether it is fit.
 
 pub mod cgroup;
+pub mod cpu;
 pub mod doctor;
 pub mod facts;
 pub mod limits;

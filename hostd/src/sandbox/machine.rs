@@ -222,6 +222,16 @@ fn restore_error(snapshot: &str, error: VmmError) -> Error {
         } => Error::SnapshotIncompatible {
             snapshot: snapshot.to_owned(),
             problem: message,
+            missing: Vec::new(),
+        },
+        // What is wrong with the machine was in the manifest.
+        VmmError::Refused {
+            kind: Refusal::InvalidConfig,
+            message,
+        } => Error::SnapshotDamaged {
+            snapshot: snapshot.to_owned(),
+            part: "manifest",
+            problem: message,
         },
         error => vmm_error("restoring", error),
     }

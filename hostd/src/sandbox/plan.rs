@@ -73,10 +73,25 @@ impl Plan {
         let image = blocking(move || images.by_id(&of.id, &of.name)).await?;
         let machine = &snapshot.manifest().description.machine;
         let fits = matches!(machine.disks.as_slice(), [root, scratch] if root.read_only && !scratch.read_only);
+        let id = snapshot.manifest().id.to_string();
         if !fits || check_machine(Some(machine.vcpus), Some(machine.memory_bytes)).is_err() {
+            return Err(Error::SnapshotDamaged {
+                snapshot: id,
+                part: "manifest",
+                problem: "there are no machines of this shape".into(),
+            });
+        }
+        let saved = &snapshot.manifest().description.cpu;
+        let missing = match services.cpu().await {
+            Some(cpu) => cpu.lacks(&saved.vendor, &saved.features),
+            None => Vec::new(),
+        };
+        if !missing.is_empty() {
+            let problem = format!("it needs {}", missing.join(", "));
             return Err(Error::SnapshotIncompatible {
-                snapshot: snapshot.manifest().id.to_string(),
-                problem: "its machine has another shape than this hostd makes".into(),
+                snapshot: id,
+                problem,
+                missing,
             });
         }
         Ok(Self {

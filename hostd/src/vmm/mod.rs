@@ -2,7 +2,7 @@
 //!
 //! [`pool`] keeps some started; [`process`] owns one and watches it die; [`link`] is the socketpair
 //! to it, carrying `thaw.vmm.v1` and descriptors; [`calls`] is what can be asked of it;
-//! [`memory`] reads its memory figures; [`orphans`] finds those of an earlier hostd.
+//! [`memory`] reads its memory figures; [`probe`] asks the binary about KVM and the CPU; [`orphans`] finds those of an earlier hostd.
 //!
 //! Only messages go to a vmm, and nothing that it answers is trusted: packets are capped, calls have deadlines,
 //! and a vmm that misbehaves costs its own sandbox alone.
@@ -13,6 +13,7 @@ pub mod memory;
 pub mod orphans;
 pub mod packet;
 pub mod pool;
+pub mod probe;
 pub mod process;
 
 use std::process::ExitStatus;

@@ -132,6 +132,12 @@ async fn reflection_knows_our_services() {
             .iter()
             .any(|service| service.name == "thaw.hostd.v1.Sandboxes")
     );
+    assert!(
+        !services
+            .service
+            .iter()
+            .any(|service| service.name.starts_with("thaw.agent"))
+    );
 }
 
 #[tokio::test]

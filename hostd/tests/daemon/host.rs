@@ -284,7 +284,7 @@ fn write_vmm(path: &Path) {
     let binary = std::env::current_exe().unwrap();
     let script = format!(
         "#!/bin/sh\ncase \"$1\" in\n--version) echo 'vmm {version}'; exit;;\n\
-         --probe) echo '{{\"kvm\":\"unfit\",\"reason\":\"a fake\"}}'; exit;;\nesac\n\
+         --probe) echo '{{\"kvm\":\"unfit\",\"reason\":\"a fake\",\"cpu_vendor\":\"AuthenticFake\",\"cpu_features\":[\"avx\",\"sse2\"]}}'; exit;;\nesac\n\
          exec '{binary}' --exact fake::be_a_vmm --ignored --nocapture\n",
         version = hostd::VERSION,
         binary = binary.display(),

@@ -223,17 +223,16 @@ async fn damage_is_told_by_part() {
 #[tokio::test]
 async fn a_cpu_that_lacks_features_is_told() {
     let host = Host::start().await;
-    let id = host.boot("").await.unwrap().id;
-    host.kill(&id).await;
-    let request = protocol::hostd::v1::CreateSandboxRequest {
-        extra_cmdline: "needs-cpu".into(),
-        ..crate::host::boot_request("")
-    };
-    let id = host.create(request).await.unwrap().id;
-    let taken = take(&host, &id, "").await.unwrap();
-    let status = host.create(restore_request(&taken.id)).await.unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::FailedPrecondition, "SNAPSHOT_INCOMPATIBLE")
-    );
+    for told_by in ["manifest", "state"] {
+        let request = protocol::hostd::v1::CreateSandboxRequest {
+            extra_cmdline: format!("needs-cpu-in-{told_by}"),
+            ..crate::host::boot_request("")
+        };
+        let id = host.create(request).await.unwrap().id;
+        let taken = take(&host, &id, "").await.unwrap();
+        let status = host.create(restore_request(&taken.id)).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(reason(&status), "SNAPSHOT_INCOMPATIBLE");
+        assert!(status.message().contains("avx1024"), "{status:?}");
+    }
 }

@@ -1,81 +1,23 @@
-//! The vmm binary and KVM, both asked by running the vmm: `--probe` makes a guest of a few instructions and times it.
+//! The vmm binary and KVM, both asked by running the vmm.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
-
-use serde::Deserialize;
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 
 use super::Check;
 use crate::VERSION;
+use crate::vmm::probe::{Fitness, Probe};
 
-/// The probe itself gives up after five seconds.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// The answer is one line, with the names of the CPU's features.
-const MAX_ANSWER_BYTES: u64 = 1 << 20;
-
-/// What the vmm says.
+/// What the vmm says. Problems are for people to read.
 #[derive(Debug)]
 pub struct Answers {
     version: Result<String, String>,
     probe: Result<Probe, String>,
 }
 
-/// One line of JSON from `vmm --probe`.
-#[derive(Debug, Deserialize)]
-struct Probe {
-    kvm: Fitness,
-    reason: Option<String>,
-    instructions_per_second: Option<u64>,
-    exit_cost_ns: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Fitness {
-    Ok,
-    Missing,
-    Unfit,
-}
-
-/// Asks the vmm for its version and for what it thinks of KVM. Problems are for people to read.
+/// Asks the vmm for its version and for what it thinks of KVM.
 pub async fn ask(vmm: &Path) -> Answers {
-    let probe = run(vmm, "--probe").await.and_then(|answer| {
-        serde_json::from_str(answer.trim())
-            .map_err(|error| format!("answered --probe with nonsense: {error}"))
-    });
     Answers {
-        version: run(vmm, "--version").await,
-        probe,
-    }
-}
-
-async fn run(vmm: &Path, flag: &str) -> Result<String, String> {
-    let mut child = Command::new(vmm)
-        .arg(flag)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("cannot be started: {error}"))?;
-    let stdout = child.stdout.take().ok_or("has no output")?;
-    let mut answer = String::new();
-    let run = async {
-        stdout
-            .take(MAX_ANSWER_BYTES)
-            .read_to_string(&mut answer)
-            .await?;
-        child.wait().await
-    };
-    match tokio::time::timeout(ANSWER_LIMIT, run).await {
-        Ok(Ok(status)) if status.success() => Ok(answer),
-        Ok(Ok(status)) => Err(format!("ended with {status} when asked for {flag}")),
-        Ok(Err(error)) => Err(format!("cannot be asked for {flag}: {error}")),
-        Err(_) => Err(format!("did not answer {flag} in time")),
+        version: crate::vmm::probe::version(vmm).await,
+        probe: crate::vmm::probe::probe(vmm).await,
     }
 }
 
@@ -113,7 +55,7 @@ pub fn kvm(answers: &Answers) -> Check {
     };
     let reason = probe.reason.as_deref().unwrap_or("no reason given");
     match probe.kvm {
-        Fitness::Ok => Check::ok(REQUIREMENT, probe.speed()),
+        Fitness::Ok => Check::ok(REQUIREMENT, speed(probe)),
         Fitness::Missing => Check::failed(
             REQUIREMENT,
             format!("/dev/kvm cannot be used: {reason}"),
@@ -124,23 +66,21 @@ pub fn kvm(answers: &Answers) -> Check {
         ),
         Fitness::Unfit => Check::failed(
             REQUIREMENT,
-            format!("/dev/kvm is there but unfit: {reason} ({})", probe.speed()),
+            format!("/dev/kvm is there but unfit: {reason} ({})", speed(probe)),
             format!("use a machine with hardware or real nested virtualisation; {VIRTUAL_HOST}"),
         ),
     }
 }
 
-impl Probe {
-    fn speed(&self) -> String {
-        let (Some(speed), Some(exit)) = (self.instructions_per_second, self.exit_cost_ns) else {
-            return "not timed".into();
-        };
-        format!(
-            "{} M instructions/s, {:.1} µs an exit",
-            speed / 1_000_000,
-            exit as f64 / 1e3
-        )
-    }
+fn speed(probe: &Probe) -> String {
+    let (Some(speed), Some(exit)) = (probe.instructions_per_second, probe.exit_cost_ns) else {
+        return "not timed".into();
+    };
+    let exit = exit as f64 / 1e3;
+    format!(
+        "{} M instructions/s, {exit:.1} µs an exit",
+        speed / 1_000_000
+    )
 }
 
 #[cfg(test)]

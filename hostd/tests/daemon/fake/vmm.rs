@@ -109,7 +109,7 @@ fn answer(
                 return refuse(failure::Kind::InvalidSnapshot, "state is damaged");
             };
             machine.cmdline = String::from_utf8(payload).unwrap();
-            if machine.cmdline.contains("needs-cpu") {
+            if machine.cmdline.contains("needs-cpu-in-state") {
                 return refuse(failure::Kind::IncompatibleCpu, "the CPU lacks avx1024");
             }
             assert_eq!(
@@ -192,11 +192,15 @@ impl Machine {
         let disk = self.disk.as_ref().unwrap();
         disk.write_at(4096, b"written by the fake guest").unwrap();
         disk.save_layer(&layer, &bitmap).unwrap();
+        let mut cpu_features = vec!["avx".to_owned(), "sse2".to_owned()];
+        if self.cmdline.contains("needs-cpu-in-manifest") {
+            cpu_features.insert(1, "avx1024".into());
+        }
         reply::Reply::Saved(Saved {
             memory_bytes: summary.memory_bytes,
             stored_bytes: summary.stored_bytes,
             zero_bytes: summary.zero_bytes,
-            cpu_features: vec!["avx".into(), "sse2".into()],
+            cpu_features,
             cpu_vendor: "AuthenticFake".into(),
             nanos: 1,
         })
