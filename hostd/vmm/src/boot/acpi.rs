@@ -208,13 +208,7 @@ fn serial_port() -> DeviceNode {
             ("_UID", Box::new(aml::ZERO)),
         ],
         resources: vec![
-            Box::new(aml::Interrupt::new(
-                true,
-                true,
-                false,
-                false,
-                serial::IRQ,
-            )),
+            Box::new(aml::Interrupt::new(true, true, false, false, serial::IRQ)),
             Box::new(aml::IO::new(
                 serial::BASE as u16,
                 serial::BASE as u16,

@@ -24,7 +24,12 @@ const HIDDEN: [(u32, u32, Register, u32); 8] = [
     // SGX launch control.
     (0x7, 0, Ecx, 1 << 30),
     // Nested virtualisation, AMD's extended performance counters.
-    (0x8000_0001, 0, Ecx, (1 << 2) | (1 << 23) | (1 << 24) | (1 << 28)),
+    (
+        0x8000_0001,
+        0,
+        Ecx,
+        (1 << 2) | (1 << 23) | (1 << 24) | (1 << 28),
+    ),
     // All performance monitoring: the first probe of each counter is an exit, and the counts of a
     // restored guest would be another machine's.
     (0xa, 0, Eax, u32::MAX),
@@ -32,7 +37,12 @@ const HIDDEN: [(u32, u32, Register, u32); 8] = [
     (0xa, 0, Edx, u32::MAX),
     // Paravirtual features: asynchronous page faults (a completion that is lost in a snapshot hangs a
     // process for ever), host-side polling control (an idle clone must sleep), memory encryption.
-    (0x4000_0001, 0, Eax, (1 << 4) | (1 << 10) | (1 << 12) | (1 << 14) | (1 << 16) | (1 << 17)),
+    (
+        0x4000_0001,
+        0,
+        Eax,
+        (1 << 4) | (1 << 10) | (1 << 12) | (1 << 14) | (1 << 16) | (1 << 17),
+    ),
 ];
 
 const HYPERVISOR: u32 = 1 << 31;
@@ -69,9 +79,16 @@ pub fn check(saved: &[kvm_cpuid_entry2], host: &[kvm_cpuid_entry2]) -> Result<()
             host: vendor(host),
         });
     }
-    let host = features(host);
-    let mut missing = features(saved);
-    missing.retain(|feature| host.binary_search(feature).is_err());
+    let missing: Vec<_> = feature_words(saved)
+        .flat_map(|word| {
+            let lacking = word.bits & !word_of(host, word.place).unwrap_or(0);
+            Word {
+                bits: lacking,
+                ..word
+            }
+            .names()
+        })
+        .collect();
     if missing.is_empty() {
         Ok(())
     } else {
@@ -196,7 +213,7 @@ pub fn vendor(entries: &[kvm_cpuid_entry2]) -> String {
 }
 
 /// The registers whose bits are features that a program may come to rely on.
-const FEATURE_REGISTERS: [(u32, u32, Register); 17] = [
+const FEATURE_REGISTERS: [Place; 17] = [
     (0x1, 0, Ecx),
     (0x1, 0, Edx),
     (0x6, 0, Eax),
@@ -227,26 +244,51 @@ const OS_XSAVE: u32 = 1 << 27;
 const APIC_ENABLED: u32 = 1 << 9;
 const OS_PROTECTION_KEYS: u32 = 1 << 4;
 
+/// A register of a leaf and subleaf.
+type Place = (u32, u32, Register);
+
+/// The feature bits in one register.
+#[derive(Clone, Copy)]
+struct Word {
+    place: Place,
+    bits: u32,
+}
+
+impl Word {
+    /// Each bit as `leaf.subleaf:register:bit`.
+    fn names(self) -> impl Iterator<Item = String> {
+        let (leaf, subleaf, register) = self.place;
+        let set = (0..u32::BITS).filter(move |bit| self.bits & (1 << bit) != 0);
+        set.map(move |bit| format!("{leaf:x}.{subleaf}:{}:{bit}", name(register)))
+    }
+}
+
 /// Every feature bit of `entries` as `leaf.subleaf:register:bit`, sorted.
 pub fn features(entries: &[kvm_cpuid_entry2]) -> Vec<String> {
-    let mut features = Vec::new();
-    for (leaf, subleaf, register) in FEATURE_REGISTERS {
-        let found = entries
-            .iter()
-            .find(|entry| (entry.function, entry.index) == (leaf, subleaf));
-        let Some(mut entry) = found.copied() else {
-            continue;
-        };
-        let ignored = NOT_OF_THE_HOST
-            .iter()
-            .find(|(of, which, _)| (*of, *which) == (leaf, register))
-            .map_or(0, |(_, _, bits)| *bits);
-        let value = *register_of(&mut entry, register) & !ignored;
-        let set = (0..u32::BITS).filter(|bit| value & (1 << bit) != 0);
-        features.extend(set.map(|bit| format!("{leaf:x}.{subleaf}:{}:{bit}", name(register))));
-    }
+    let mut features: Vec<_> = feature_words(entries).flat_map(Word::names).collect();
     features.sort();
     features
+}
+
+fn feature_words(entries: &[kvm_cpuid_entry2]) -> impl Iterator<Item = Word> {
+    FEATURE_REGISTERS.into_iter().filter_map(|place| {
+        let bits = word_of(entries, place)?;
+        Some(Word { place, bits })
+    })
+}
+
+/// The feature bits of one register, if there is such a leaf.
+fn word_of(entries: &[kvm_cpuid_entry2], place: Place) -> Option<u32> {
+    let (leaf, subleaf, register) = place;
+    let found = entries
+        .iter()
+        .find(|entry| (entry.function, entry.index) == (leaf, subleaf));
+    let ignored = NOT_OF_THE_HOST
+        .iter()
+        .find(|(of, which, _)| (*of, *which) == (leaf, register))
+        .map_or(0, |(_, _, bits)| *bits);
+    let mut entry = *found?;
+    Some(*register_of(&mut entry, register) & !ignored)
 }
 
 fn name(register: Register) -> &'static str {
@@ -284,7 +326,12 @@ mod tests {
         assert_eq!(find(1).ebx >> 24, 3);
         assert_eq!(find(1).ebx >> 16 & 0xff, 4);
         assert_eq!(find(0x8000_001e).eax, 3);
-        assert!(cpuid.iter().filter(|e| e.function == 0xb).all(|e| e.edx == 3));
+        assert!(
+            cpuid
+                .iter()
+                .filter(|e| e.function == 0xb)
+                .all(|e| e.edx == 3)
+        );
     }
 
     #[test]
@@ -313,11 +360,7 @@ mod tests {
 
     #[test]
     fn vendor_is_read_in_register_order() {
-        let entries = [leaf(
-            0,
-            0,
-            [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65],
-        )];
+        let entries = [leaf(0, 0, [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65])];
         assert_eq!(vendor(&entries), "AuthenticAMD");
     }
 }

@@ -44,7 +44,11 @@ pub fn write(
         *to = boot_e820_entry {
             addr: range.start,
             size: range.bytes,
-            r#type: if range.usable { E820_RAM } else { E820_RESERVED },
+            r#type: if range.usable {
+                E820_RAM
+            } else {
+                E820_RESERVED
+            },
         };
     }
     params.e820_table = table;

@@ -15,20 +15,6 @@ mod memory_map;
 mod pvh;
 pub mod registers;
 
-/// The kernel command line that boots Debian's cloud kernel with the fewest exits.
-///
-/// | words | why |
-/// |---|---|
-/// | `console=ttyS0 quiet` | a serial byte costs two exits |
-/// | `8250.nr_uarts=1` | there is one serial port: do not look for more |
-/// | `reboot=t panic=-1` | a reboot or panic is a triple fault, which the vmm sees at once |
-/// | `pci=noearly` | do not walk the bus through ports that do not exist |
-/// | `tsc=reliable` | no watchdog against a clock that the machine does not have |
-/// | `no_timer_check` | the machine has no legacy timer to check |
-/// | `random.trust_cpu=on` | early random numbers without waiting; the agent adds the host's |
-pub const RECOMMENDED_CMDLINE: &str = "console=ttyS0 quiet 8250.nr_uarts=1 reboot=t panic=-1 \
-     pci=noearly tsc=reliable no_timer_check random.trust_cpu=on";
-
 /// Why a kernel could not be made ready to boot.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

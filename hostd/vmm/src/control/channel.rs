@@ -91,7 +91,11 @@ impl Channel {
         for message in messages {
             if let ControlMessageOwned::ScmRights(numbers) = message {
                 // SAFETY: the kernel has just installed these descriptors for us.
-                fds.extend(numbers.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
+                fds.extend(
+                    numbers
+                        .iter()
+                        .map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }),
+                );
             }
         }
         let (bytes, flags) = (received.bytes, received.flags);

@@ -47,6 +47,16 @@ pub struct HostError {
     pub source: std::io::Error,
 }
 
+impl HostError {
+    /// No vCPU thread could be had.
+    pub fn threads(source: std::io::Error) -> Self {
+        Self {
+            action: "start a vCPU thread",
+            source,
+        }
+    }
+}
+
 impl RequestError {
     /// The failure as the protocol says it.
     pub fn to_wire(&self) -> wire::Failure {

@@ -27,7 +27,8 @@ use crate::jail::seccomp::Filters;
 use crate::kvm;
 use crate::machine::events::{GuestEvent, GuestEvents};
 use crate::machine::timing::Stages;
-use crate::machine::{Machine, MachineError, Prepared};
+use crate::machine::vcpus::IdleThread;
+use crate::machine::{Machine, MachineError, Prepared, Threads};
 
 /// Why the process ends before it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +55,7 @@ pub struct Session {
 
 enum State {
     /// Waiting for Boot or Restore. KVM may be unusable: whoever asks is told so.
-    Empty(Box<Result<Prepared, kvm::Error>>),
+    Empty(Box<Result<Prepared, kvm::Error>>, IdleThread),
     /// A machine that stands still.
     Paused(Box<Machine>),
     /// A machine that runs.
@@ -80,6 +81,7 @@ impl Session {
     pub fn new(
         channel: Channel,
         prepared: Result<Prepared, kvm::Error>,
+        first_thread: IdleThread,
         filters: Filters,
     ) -> Result<Self, SessionError> {
         let events = GuestEvents::new().map_err(host("make an eventfd"))?;
@@ -88,7 +90,7 @@ impl Session {
         watch(&epoll, events.as_raw_fd(), GUEST_EVENT)?;
         Ok(Self {
             channel,
-            state: State::Empty(Box::new(prepared)),
+            state: State::Empty(Box::new(prepared), first_thread),
             events,
             filters,
             epoll,
@@ -169,18 +171,12 @@ impl Session {
 
     fn boot(&mut self, boot: wire::Boot, fds: &mut Fds) -> Result<Answer, RequestError> {
         let config = BootConfig::parse(boot, fds).map_err(RequestError::from);
-        self.build("Boot", config, |prepared, config, session, stages| {
-            let filter = &session.filters.vcpu;
-            Machine::boot(prepared, config, filter, &session.events, stages)
-        })
+        self.build("Boot", config, Machine::boot)
     }
 
     fn restore(&mut self, restore: wire::Restore, fds: &mut Fds) -> Result<Answer, RequestError> {
         let config = RestoreConfig::parse(restore, fds).map_err(RequestError::from);
-        self.build("Restore", config, |prepared, config, session, stages| {
-            let filter = &session.filters.vcpu;
-            Machine::restore(prepared, config, filter, &session.events, stages)
-        })
+        self.build("Restore", config, Machine::restore)
     }
 
     /// Builds the one machine of this process. A failure in the middle leaves no way back.
@@ -188,27 +184,32 @@ impl Session {
         &mut self,
         request: &'static str,
         config: Result<C, RequestError>,
-        build: impl FnOnce(Prepared, C, &Self, &mut Stages) -> Result<Machine, MachineError>,
+        build: impl FnOnce(Prepared, C, Threads<'_>, &mut Stages) -> Result<Machine, MachineError>,
     ) -> Result<Answer, RequestError> {
-        let State::Empty(_) = &self.state else {
-            return Err(RequestError::WrongState {
-                request,
-                needs: "a vmm that has no machine yet",
-            });
+        let config = match &self.state {
+            State::Empty(..) => config?,
+            _ => {
+                return Err(RequestError::WrongState {
+                    request,
+                    needs: "a vmm that has no machine yet",
+                });
+            }
         };
-        let config = config?;
         let mut stages = Stages::start();
-        let State::Empty(prepared) = std::mem::replace(&mut self.state, State::Failed) else {
+        let State::Empty(prepared, first) = std::mem::replace(&mut self.state, State::Failed)
+        else {
             return Ok(done());
         };
         let prepared = prepared.map_err(MachineError::from)?;
-        let machine = build(prepared, config, self, &mut stages)?;
-        // The vCPU threads have locked themselves up; from here on this thread can do no more than
-        // devices and requests need.
-        self.filters
-            .device
-            .install()
-            .map_err(MachineError::Filter)?;
+        let threads = Threads {
+            first,
+            filter: &self.filters.vcpu,
+            events: &self.events,
+        };
+        let machine = build(prepared, config, threads, &mut stages)?;
+        // From here on nothing about the machine is set up any more.
+        let built = self.filters.built.install();
+        built.map_err(MachineError::Filter)?;
         stages.done("seccomp");
         self.state = State::Paused(Box::new(machine));
         Ok(timed(&stages))
@@ -295,7 +296,7 @@ impl Session {
     fn machine(&self, request: &'static str) -> Result<&Machine, RequestError> {
         match &self.state {
             State::Paused(machine) | State::Running(machine) | State::Ended(machine) => Ok(machine),
-            State::Empty(_) | State::Failed => Err(RequestError::WrongState {
+            State::Empty(..) | State::Failed => Err(RequestError::WrongState {
                 request,
                 needs: "a machine",
             }),
@@ -335,7 +336,11 @@ const DEVICES: u64 = 2;
 
 fn watch(epoll: &Epoll, fd: RawFd, token: u64) -> Result<(), HostError> {
     epoll
-        .ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, token))
+        .ctl(
+            ControlOperation::Add,
+            fd,
+            EpollEvent::new(EventSet::IN, token),
+        )
         .map_err(host("watch a descriptor"))
 }
 

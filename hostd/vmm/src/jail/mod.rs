@@ -7,11 +7,12 @@
 //!    before the ids are changed.
 //! 3. [`identity`]: nobody's user and group, no capabilities, no way to get more.
 //! 4. Die with the parent: changing ids clears that wish, so after them.
-//! 5. [`seccomp`]: a filter for each thread, when the machine is built and before it runs.
+//! 5. [`seccomp`]: a filter for each thread, before the first request is heard.
 
 pub mod identity;
 mod limits;
 mod namespaces;
+mod rules;
 pub mod seccomp;
 
 use std::io;

@@ -33,8 +33,14 @@ fn empty_root() -> Result<(), JailError> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(none, "/", none, private, none).map_err(failed("make mounts private"))?;
     let options = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("none"), COVERED, Some("tmpfs"), options, Some("size=0,mode=555"))
-        .map_err(failed("mount an empty directory"))?;
+    mount(
+        Some("none"),
+        COVERED,
+        Some("tmpfs"),
+        options,
+        Some("size=0,mode=555"),
+    )
+    .map_err(failed("mount an empty directory"))?;
     chdir(COVERED).map_err(failed("enter the empty directory"))?;
     change_root()?;
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | options;
@@ -46,8 +52,9 @@ fn empty_root() -> Result<(), JailError> {
 fn change_root() -> Result<(), JailError> {
     match pivot_root(".", ".") {
         // The old root has ended up on top of the new one, in the same place.
-        Ok(()) => umount2(".", MntFlags::MNT_DETACH)
-            .map_err(failed("take the old root directory away")),
+        Ok(()) => {
+            umount2(".", MntFlags::MNT_DETACH).map_err(failed("take the old root directory away"))
+        }
         // The first root directory of a kernel, such as an initramfs, cannot be exchanged; it can be covered.
         Err(Errno::EINVAL) => {
             let none = None::<&str>;

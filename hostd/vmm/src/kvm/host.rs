@@ -98,10 +98,7 @@ impl Host {
     ///
     /// When the call fails.
     pub fn create_vm(&self) -> Result<Vm, Error> {
-        let fd = self
-            .kvm
-            .create_vm()
-            .map_err(Error::call("KVM_CREATE_VM"))?;
+        let fd = self.kvm.create_vm().map_err(Error::call("KVM_CREATE_VM"))?;
         Ok(Vm::new(fd))
     }
 }

@@ -100,9 +100,7 @@ impl Vcpu {
     ///
     /// When KVM refuses.
     pub fn set_regs(&self, regs: &kvm_regs) -> Result<(), Error> {
-        self.fd
-            .set_regs(regs)
-            .map_err(Error::call("KVM_SET_REGS"))
+        self.fd.set_regs(regs).map_err(Error::call("KVM_SET_REGS"))
     }
 
     /// The general registers.

@@ -1,9 +1,12 @@
 //! Saving and restoring one processor.
-#![expect(unsafe_code, reason = "the extended state has a size that only KVM knows")]
+#![expect(
+    unsafe_code,
+    reason = "the extended state has a size that only KVM knows"
+)]
 
 use kvm_bindings::{
-    Msrs, Xsave, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
-    kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    Msrs, Xsave, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry,
+    kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +53,7 @@ impl Vcpu {
         let fd = &self.fd;
         // The order is KVM's: reading the run state first settles pending INIT and SIPI events.
         Ok(VcpuState {
-            mp_state: fd
-                .get_mp_state()
-                .map_err(Error::call("KVM_GET_MP_STATE"))?,
+            mp_state: fd.get_mp_state().map_err(Error::call("KVM_GET_MP_STATE"))?,
             cpuid: fd
                 .get_cpuid2(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
                 .map_err(Error::call("KVM_GET_CPUID2"))?
@@ -70,9 +71,7 @@ impl Vcpu {
             events: fd
                 .get_vcpu_events()
                 .map_err(Error::call("KVM_GET_VCPU_EVENTS"))?,
-            tsc_khz: fd
-                .get_tsc_khz()
-                .map_err(Error::call("KVM_GET_TSC_KHZ"))?,
+            tsc_khz: fd.get_tsc_khz().map_err(Error::call("KVM_GET_TSC_KHZ"))?,
         })
     }
 

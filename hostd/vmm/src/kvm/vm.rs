@@ -5,8 +5,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data,
-    kvm_irqchip, kvm_msi, kvm_userspace_memory_region,
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data, kvm_irqchip,
+    kvm_msi, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, NoDatamatch, VmFd};
 use serde::{Deserialize, Serialize};
@@ -162,10 +162,7 @@ impl Vm {
     ///
     /// When a call fails.
     pub fn save(&self) -> Result<VmState, Error> {
-        let clock = self
-            .fd
-            .get_clock()
-            .map_err(Error::call("KVM_GET_CLOCK"))?;
+        let clock = self.fd.get_clock().map_err(Error::call("KVM_GET_CLOCK"))?;
         Ok(VmState {
             irqchips: [
                 self.irqchip(KVM_IRQCHIP_PIC_MASTER)?,

@@ -15,13 +15,13 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devices::legacy::{AcpiPower, Serial, SerialState, acpi, serial};
+use devices::pci::{FunctionState, PciError};
 use devices::pci::{HostBridge, PciBus, PciFunction, SavedFunction, Slot};
 use devices::virtio::balloon::{Balloon, MemoryReclaim};
 use devices::virtio::block::Block;
 use devices::virtio::rng::Rng;
 use devices::virtio::vsock::Vsock;
 use devices::virtio::{Resources, VirtioDevice, VirtioPci, transport};
-use devices::pci::{FunctionState, PciError};
 use devices::{Bus, EventHandler, EventLoop, Memory};
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
@@ -229,12 +229,11 @@ impl<'a> Builder<'a> {
             notify: Arc::clone(&self.notify) as _,
             bar_address: layout::PCI_WINDOW + u64::from(slot.0) * transport::BAR_SIZE,
         };
-        let function = VirtioPci::new(device, resources, state).map_err(|source| {
-            DeviceError::Virtio {
+        let function =
+            VirtioPci::new(device, resources, state).map_err(|source| DeviceError::Virtio {
                 slot: slot.0,
                 source,
-            }
-        })?;
+            })?;
         let function = Arc::new(Mutex::new(function));
         self.events
             .add(Arc::clone(&function) as Arc<Mutex<dyn EventHandler>>)

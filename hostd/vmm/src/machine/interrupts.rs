@@ -26,7 +26,9 @@ impl Messages {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<MsiMessage>> {
-        self.of_vector.lock().unwrap_or_else(PoisonError::into_inner)
+        self.of_vector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,8 +9,6 @@
 //!      4 GiB ┼ the rest of memory, when there is more than 3 GiB
 //! ```
 
-/// One kibibyte.
-pub const KIB: u64 = 1 << 10;
 /// One mebibyte.
 pub const MIB: u64 = 1 << 20;
 /// One gibibyte.
@@ -81,9 +79,6 @@ mod tests {
     fn memory_is_split_around_the_gap() {
         assert_eq!(memory_ranges(GIB), [(0, GIB)]);
         assert_eq!(memory_ranges(3 * GIB), [(0, 3 * GIB)]);
-        assert_eq!(
-            memory_ranges(16 * GIB),
-            [(0, 3 * GIB), (4 * GIB, 13 * GIB)]
-        );
+        assert_eq!(memory_ranges(16 * GIB), [(0, 3 * GIB), (4 * GIB, 13 * GIB)]);
     }
 }

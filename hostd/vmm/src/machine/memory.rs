@@ -7,11 +7,10 @@ use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
-    GuestRegionMmap, MmapRegion,
-};
 use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
+};
 
 use super::layout;
 
@@ -106,14 +105,13 @@ fn map(bytes: u64, file: Option<Arc<File>>) -> Result<GuestMemoryMmap, MemoryErr
         let at = file
             .as_ref()
             .map(|file| FileOffset::from_arc(Arc::clone(file), offset));
-        let region = map_region(len as usize, at).map_err(|source| MemoryError::Map {
-            bytes: len,
-            source,
-        })?;
+        let region = map_region(len as usize, at)
+            .map_err(|source| MemoryError::Map { bytes: len, source })?;
         // A core dump of the vmm must not hold what the guest holds.
         advise(region.as_ptr(), region.size(), libc::MADV_DONTDUMP);
         offset += len;
-        regions.push(GuestRegionMmap::new(region, GuestAddress(start)).ok_or(MemoryError::Regions)?);
+        regions
+            .push(GuestRegionMmap::new(region, GuestAddress(start)).ok_or(MemoryError::Regions)?);
     }
     GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Regions)
 }
@@ -133,8 +131,16 @@ fn map_region(bytes: usize, file: Option<FileOffset>) -> io::Result<MmapRegion> 
         None => (flags | libc::MAP_ANONYMOUS, -1, 0),
     };
     // SAFETY: the range lies within our own reservation, so it replaces nobody's mapping.
-    let mapped =
-        unsafe { libc::mmap(aligned.cast(), bytes, prot, flags, fd, offset as libc::off_t) };
+    let mapped = unsafe {
+        libc::mmap(
+            aligned.cast(),
+            bytes,
+            prot,
+            flags,
+            fd,
+            offset as libc::off_t,
+        )
+    };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

@@ -20,24 +20,26 @@ mod saved_memory;
 pub mod timing;
 pub mod vcpus;
 
+use std::ffi::CString;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use ::devices::Memory;
 use kvm_bindings::CpuId;
 use snapshots::memory::{Summary, WriteError, WriteOptions, write_memory};
 
+use self::devices::{DeviceError, Devices};
+use self::events::GuestEvents;
+use self::memory::MemoryError;
+use self::saved_memory::{MappedMemory, Residency};
+use self::timing::Stages;
+use self::vcpus::{IdleThread, Vcpus};
 use crate::boot::{self, acpi, cpuid, kernel, registers};
 use crate::config::{BootConfig, MachineConfig, RestoreConfig, SaveConfig, Shape};
 use crate::jail::JailError;
 use crate::jail::seccomp::Filter;
 use crate::kvm::{self, Host, Vcpu, Vm};
 use crate::state::{MachineState, StateError};
-use self::devices::{DeviceError, Devices};
-use self::events::GuestEvents;
-use self::memory::MemoryError;
-use self::saved_memory::{MappedMemory, Residency};
-use self::timing::Stages;
-use self::vcpus::Vcpus;
 
 /// Why a machine could not be built, saved or changed.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,19 @@ pub struct Prepared {
     supported: CpuId,
     first_vcpu: Vcpu,
     residency: Residency,
+    /// Cores to compress a snapshot with; finding out takes a path.
+    cores: NonZeroUsize,
+}
+
+/// What the machine's vCPU threads are made of.
+#[derive(Debug)]
+pub struct Threads<'a> {
+    /// For the first vCPU.
+    pub first: IdleThread,
+    /// For those of the others.
+    pub filter: &'a Filter,
+    /// Where they report the guest's end.
+    pub events: &'a GuestEvents,
 }
 
 impl Prepared {
@@ -123,6 +138,7 @@ impl Prepared {
             supported,
             first_vcpu,
             residency: Residency::open(),
+            cores: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         })
     }
 }
@@ -137,6 +153,7 @@ pub struct Machine {
     vm: Vm,
     host: Host,
     residency: Residency,
+    cores: NonZeroUsize,
     stats: Vec<kvm::stats::VcpuStats>,
 }
 
@@ -160,8 +177,7 @@ impl Machine {
     pub fn boot(
         prepared: Prepared,
         config: BootConfig,
-        filter: &Filter,
-        events: &GuestEvents,
+        threads: Threads<'_>,
         stages: &mut Stages,
     ) -> Result<Self, MachineError> {
         let shape = config.machine.shape.clone();
@@ -180,7 +196,7 @@ impl Machine {
             registers::enter(first, &parts.memory, entry)?;
         }
         stages.done("vcpu state");
-        parts.finish(config.machine, None, filter, events, stages)
+        parts.finish(config.machine, None, threads, stages)
     }
 
     /// Builds a machine as it was saved. It is paused.
@@ -191,8 +207,7 @@ impl Machine {
     pub fn restore(
         prepared: Prepared,
         config: RestoreConfig,
-        filter: &Filter,
-        events: &GuestEvents,
+        threads: Threads<'_>,
         stages: &mut Stages,
     ) -> Result<Self, MachineError> {
         let shape = config.machine.shape.clone();
@@ -211,7 +226,7 @@ impl Machine {
             .restore(&state.vm)
             .map_err(MachineError::StateRefused)?;
         stages.done("vcpu state");
-        parts.finish(config.machine, Some(state), filter, events, stages)
+        parts.finish(config.machine, Some(state), threads, stages)
     }
 
     /// Lets the guest run. The machine must be paused.
@@ -246,10 +261,10 @@ impl Machine {
         }
         let options = WriteOptions {
             level: config.zstd_level,
-            threads: None,
+            threads: Some(self.cores),
         };
-        let source = MappedMemory::new(&self.memory, &self.residency)
-            .map_err(MachineError::Residency)?;
+        let source =
+            MappedMemory::new(&self.memory, &self.residency).map_err(MachineError::Residency)?;
         let memory = write_memory(&config.memory, &source, &options)?;
         let cpuid = state.vcpus.first().map(kvm::VcpuState::cpuid);
         let cpuid = cpuid.unwrap_or_default();
@@ -309,6 +324,7 @@ struct Parts {
     memory: Memory,
     shape: Shape,
     residency: Residency,
+    cores: NonZeroUsize,
 }
 
 impl Parts {
@@ -324,6 +340,7 @@ impl Parts {
             supported,
             first_vcpu,
             residency,
+            cores,
         } = prepared;
         vm.set_memory(&memory)?;
         stages.done("memory");
@@ -340,6 +357,7 @@ impl Parts {
             memory,
             shape,
             residency,
+            cores,
         })
     }
 
@@ -347,17 +365,22 @@ impl Parts {
         self,
         config: MachineConfig,
         state: Option<MachineState>,
-        filter: &Filter,
-        events: &GuestEvents,
+        threads: Threads<'_>,
         stages: &mut Stages,
     ) -> Result<Machine, MachineError> {
         let state = state.map(|state| state.devices);
+        show_name(&config.name);
+        let Threads {
+            first,
+            filter,
+            events,
+        } = threads;
         let devices = Devices::new(config, &self.vm, &self.memory, events, state.as_ref())?;
         stages.done("devices");
         // An old kernel has no counters; then they cannot be asked for.
         let stats = self.vcpus.iter().map(kvm::stats::VcpuStats::open);
         let stats = stats.collect::<Result<_, _>>().unwrap_or_default();
-        let vcpus = Vcpus::spawn(self.vcpus, devices.buses(), events, filter)
+        let vcpus = Vcpus::spawn(self.vcpus, first, devices.buses(), events, filter)
             .map_err(MachineError::Threads)?;
         stages.done("threads");
         Ok(Machine {
@@ -368,7 +391,16 @@ impl Parts {
             vm: self.vm,
             host: self.host,
             residency: self.residency,
+            cores: self.cores,
             stats,
         })
     }
+}
+
+/// What `ps` shows of the process; the kernel cuts it to 15 bytes.
+fn show_name(name: &str) {
+    let title: Vec<u8> = format!("vmm {name}").into_bytes();
+    let title = CString::new(title).unwrap_or_default();
+    // A name that cannot be set is no reason not to run.
+    let _ = nix::sys::prctl::set_name(&title);
 }

@@ -143,7 +143,10 @@ impl MemorySource for MappedMemory<'_> {
 
 /// One bit for each page of all regions.
 fn existing_pages(pagemap: &File, regions: &[Region]) -> io::Result<Vec<u64>> {
-    let pages = regions.iter().map(|region| region.bytes / PAGE).sum::<u64>();
+    let pages = regions
+        .iter()
+        .map(|region| region.bytes / PAGE)
+        .sum::<u64>();
     let mut bits = vec![0; pages.div_ceil(64) as usize];
     for region in regions {
         let mut at = region.offset;

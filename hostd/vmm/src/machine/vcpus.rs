@@ -14,6 +14,7 @@
 
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use devices::Bus;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use super::events::{GuestEvent, GuestEvents};
+use crate::jail::JailError;
 use crate::jail::seccomp::Filter;
 use crate::kvm::{Error, Exit, Kick, Vcpu, VcpuState};
 
@@ -55,23 +57,24 @@ struct VcpuThread {
 }
 
 impl Vcpus {
-    /// Starts a thread for each vCPU, parked. Each installs `filter` before it does anything else.
+    /// Gives each vCPU a thread, the first one a thread that is there already. All are parked.
     ///
     /// # Errors
     ///
-    /// When a thread or the signal handler cannot be had.
+    /// When a thread cannot be had.
     pub fn spawn(
         vcpus: Vec<Vcpu>,
+        first_thread: IdleThread,
         buses: &Buses,
         events: &GuestEvents,
         filter: &Filter,
     ) -> io::Result<Self> {
-        register_signal_handler(SIGRTMIN(), ignore_signal).map_err(io::Error::from)?;
         let mut all = Self {
             threads: Vec::with_capacity(vcpus.len()),
             gate: Arc::default(),
         };
-        for (index, mut vcpu) in vcpus.into_iter().enumerate() {
+        let mut first_thread = Some(first_thread);
+        for mut vcpu in vcpus {
             let kick = vcpu.kick();
             let vcpu = Arc::new(Mutex::new(vcpu));
             let worker = Worker {
@@ -80,18 +83,16 @@ impl Vcpus {
                 buses: buses.clone(),
                 events: events.clone(),
             };
-            let filter = filter.clone();
-            let handle = std::thread::Builder::new()
-                .name(format!("vcpu{index}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || worker.run(&filter))?;
+            let thread = match first_thread.take() {
+                Some(thread) => thread,
+                None => IdleThread::spawn(filter)?,
+            };
             all.threads.push(VcpuThread {
                 vcpu,
                 kick,
-                handle: Some(handle),
+                handle: Some(thread.start(worker)?),
             });
         }
-        all.wait_until_parked();
         Ok(all)
     }
 
@@ -108,10 +109,13 @@ impl Vcpus {
     /// Stops all vCPUs and waits until they are parked.
     pub fn pause(&self) {
         self.gate.set(Target::Park);
-        self.wait_until_parked();
+        self.kick_all();
+        while !self.gate.wait_parked(self.threads.len(), KICK_AGAIN) {
+            self.kick_all();
+        }
     }
 
-    /// Saves every vCPU. They must be paused.
+    /// Saves every vCPU. They must be paused, or never have run.
     ///
     /// # Errors
     ///
@@ -121,24 +125,6 @@ impl Vcpus {
             .iter()
             .map(|thread| lock(&thread.vcpu).save(msr_indices))
             .collect()
-    }
-
-    /// Does something with every vCPU. Waits for those that run, so pause them or do not care.
-    ///
-    /// # Errors
-    ///
-    /// What `each` answers.
-    pub fn try_map<T>(&self, each: impl Fn(&Vcpu) -> Result<T, Error>) -> Result<Vec<T>, Error> {
-        self.threads
-            .iter()
-            .map(|thread| each(&lock(&thread.vcpu)))
-            .collect()
-    }
-
-    fn wait_until_parked(&self) {
-        while !self.gate.wait_parked(self.threads.len(), KICK_AGAIN) {
-            self.kick_all();
-        }
     }
 
     fn kick_all(&self) {
@@ -163,6 +149,50 @@ impl Drop for Vcpus {
                 let _ = handle.join();
             }
         }
+    }
+}
+
+/// A thread that has locked itself up and waits for its vCPU.
+///
+/// Starting one and compiling its filter takes the kernel longer than the rest of a restore, so
+/// the first is made before anybody asks for a machine.
+#[derive(Debug)]
+pub struct IdleThread {
+    work: Sender<Worker>,
+    handle: JoinHandle<()>,
+}
+
+impl IdleThread {
+    /// Starts a thread that installs `filter` before it does anything else.
+    fn spawn(filter: &Filter) -> io::Result<Self> {
+        let filter = filter.clone();
+        let (work, inbox) = channel::<Worker>();
+        let handle = std::thread::Builder::new()
+            .name("vcpu".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let locked_up = filter.install();
+                // Nobody ever asks for a machine: the process is about to end.
+                let Ok(worker) = inbox.recv() else { return };
+                worker.run(locked_up);
+            })?;
+        Ok(Self { work, handle })
+    }
+
+    /// The first thread of a process, for which kicks have to be prepared. Call before any filter is installed.
+    ///
+    /// # Errors
+    ///
+    /// When the thread or the signal handler cannot be had.
+    pub fn prepare(filter: &Filter) -> io::Result<Self> {
+        register_signal_handler(SIGRTMIN(), ignore_signal).map_err(io::Error::from)?;
+        Self::spawn(filter)
+    }
+
+    fn start(self, worker: Worker) -> io::Result<JoinHandle<()>> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.work.send(worker).map_err(gone)?;
+        Ok(self.handle)
     }
 }
 
@@ -232,8 +262,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self, filter: &Filter) {
-        if let Err(error) = filter.install() {
+    fn run(self, locked_up: Result<(), JailError>) {
+        if let Err(error) = locked_up {
             self.events.report(GuestEvent::Failed(error.to_string()));
             self.gate.park(&[Target::Stop]);
             return;

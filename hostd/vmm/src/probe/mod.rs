@@ -43,7 +43,8 @@ pub fn run() -> String {
 }
 
 fn print(report: &Report) -> String {
-    serde_json::to_string(report).unwrap_or_else(|error| format!(r#"{{"kvm":"unfit","reason":"{error}"}}"#))
+    serde_json::to_string(report)
+        .unwrap_or_else(|error| format!(r#"{{"kvm":"unfit","reason":"{error}"}}"#))
 }
 
 fn probe() -> Report {
@@ -94,7 +95,8 @@ impl Report {
         if speed >= FIT_INSTRUCTIONS_PER_SECOND {
             (self.kvm, self.reason) = (Verdict::Ok, None);
         } else {
-            let reason = format!("guest kernels run at {speed} instructions per second: interpreted?");
+            let reason =
+                format!("guest kernels run at {speed} instructions per second: interpreted?");
             self.reason = Some(reason);
         }
     }

@@ -1,7 +1,10 @@
 //! Plays hostd for one vmm: the socketpair, the descriptors, the console.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![expect(unsafe_code, reason = "the child's descriptor 3 is set up between fork and exec")]
+#![expect(
+    unsafe_code,
+    reason = "the child's descriptor 3 is set up between fork and exec"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,7 +41,6 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn any() -> Self { Self { kernel: std::env::var("THAW_TEST_KERNEL").unwrap().into(), initramfs: std::env::var("THAW_TEST_INITRAMFS").unwrap().into(), cmdline: CMDLINE.into() } }
     /// A kernel from `THAW_TEST_KERNEL`, an initramfs from `THAW_TEST_INITRAMFS`, and a fit KVM.
     pub fn find() -> Option<Self> {
         let path = |name| std::env::var_os(name).map(PathBuf::from);
@@ -53,7 +55,8 @@ impl Guest {
             println!("skipped: KVM is not fit here: {probe}");
             return None;
         }
-        let cmdline = std::env::var("THAW_TEST_CMDLINE").unwrap_or_else(|_| CMDLINE.into());
+        let cmdline = std::env::var("THAW_TEST_CMDLINE")
+            .unwrap_or_else(|_| protocol::RECOMMENDED_KERNEL_CMDLINE.into());
         Some(Self {
             kernel,
             initramfs,
@@ -61,10 +64,6 @@ impl Guest {
         })
     }
 }
-
-/// `RECOMMENDED_CMDLINE` of the vmm.
-const CMDLINE: &str = "console=ttyS0 loglevel=3 8250.nr_uarts=1 reboot=t panic=-1 pci=noearly \
-     tsc=reliable no_timer_check random.trust_cpu=on";
 
 /// A running vmm and hostd's ends of everything.
 pub struct Vmm {
@@ -178,8 +177,10 @@ impl Vmm {
         let mut layers = Vec::new();
         for _ in 0..writable_disks {
             let (data, bitmap) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-            save.layer_fds.push(push(&mut fds, data.try_clone().unwrap()));
-            save.layer_bitmap_fds.push(push(&mut fds, bitmap.try_clone().unwrap()));
+            save.layer_fds
+                .push(push(&mut fds, data.try_clone().unwrap()));
+            save.layer_bitmap_fds
+                .push(push(&mut fds, bitmap.try_clone().unwrap()));
             layers.push((data, bitmap));
         }
         let Answer::Saved(saved) = self.ask(Ask::Save(save), &fds) else {
@@ -187,7 +188,9 @@ impl Vmm {
         };
         let reader = snapshots::memory::MemoryReader::open(memory).unwrap();
         let template = snapshots::template::Template::load(&reader, None).unwrap();
-        let template = std::os::fd::AsFd::as_fd(&template).try_clone_to_owned().unwrap();
+        let template = std::os::fd::AsFd::as_fd(&template)
+            .try_clone_to_owned()
+            .unwrap();
         Snapshot {
             saved,
             template: template.into(),
@@ -238,7 +241,14 @@ impl Vmm {
         let rights = [ControlMessage::ScmRights(&numbers)];
         let ancillary: &[_] = if numbers.is_empty() { &[] } else { &rights };
         let socket = self.socket.as_ref().unwrap().as_raw_fd();
-        sendmsg::<()>(socket, &[IoSlice::new(packet)], ancillary, MsgFlags::empty(), None).unwrap();
+        sendmsg::<()>(
+            socket,
+            &[IoSlice::new(packet)],
+            ancillary,
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
     }
 
     /// The next packet; `None` when the vmm is gone.
@@ -285,7 +295,11 @@ impl Vmm {
                 }
                 self.seen.push_str(&text);
             }
-            assert!(started.elapsed() < PATIENCE, "no {text:?} in {:?}", self.seen);
+            assert!(
+                started.elapsed() < PATIENCE,
+                "no {text:?} in {:?}",
+                self.seen
+            );
         }
     }
 
@@ -404,7 +418,9 @@ impl Disk {
             Self::Writable { base, layer } => wire::Disk {
                 base_fd: push(fds, base.try_clone().unwrap()),
                 overlay_fd: Some(push(fds, tempfile::tempfile().unwrap())),
-                layer_fd: layer.as_ref().map(|(data, _)| push(fds, data.try_clone().unwrap())),
+                layer_fd: layer
+                    .as_ref()
+                    .map(|(data, _)| push(fds, data.try_clone().unwrap())),
                 layer_bitmap_fd: layer
                     .as_ref()
                     .map(|(_, bitmap)| push(fds, bitmap.try_clone().unwrap())),
