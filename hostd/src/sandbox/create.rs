@@ -87,19 +87,17 @@ impl Actor {
         let id = &self.shared.id;
         match (&self.plan.start, template) {
             (Start::Restore(snapshot), Some(template)) => {
-                let inner = machine
-                    .restore(id, &self.plan, snapshot, &template, parts)
-                    .await?;
-                stages.done_with("restore", inner);
-                machine.resume().await?;
-                stages.done("resume");
+                let restoring = machine.restore(id, &self.plan, snapshot, &template, parts);
+                stages.done_with("restore", restoring.await?);
             }
             (Start::Boot { cmdline }, _) => {
-                let inner = machine.boot(id, &self.plan, cmdline, parts).await?;
-                stages.done_with("boot", inner);
+                let booting = machine.boot(id, &self.plan, cmdline, parts);
+                stages.done_with("boot", booting.await?);
             }
             (Start::Restore(_), None) => return Err(Error::invalid("snapshot", "has no template")),
         }
+        machine.resume().await?;
+        stages.done("resume");
         Ok(())
     }
 }
@@ -129,17 +127,19 @@ impl Stages {
         self.done_with(name, Vec::new());
     }
 
-    /// A stage of which the vmm has timed parts: they follow it as `stage.part`.
+    /// A stage of which the vmm has timed parts. They come before it as `stage.part`, and it has what they leave of the time,
+    /// so that all stages together are the whole.
     fn done_with(&mut self, name: &str, parts: Vec<Stage>) {
-        let duration = self.lap();
-        self.done.push(Stage {
-            name: name.to_owned(),
-            duration,
-        });
+        let timed: Duration = parts.iter().map(|part| part.duration).sum();
+        let duration = self.lap().saturating_sub(timed);
         self.done.extend(parts.into_iter().map(|part| Stage {
             name: format!("{name}.{}", part.name),
             ..part
         }));
+        self.done.push(Stage {
+            name: name.to_owned(),
+            duration,
+        });
     }
 
     fn lap(&mut self) -> Duration {

@@ -68,7 +68,7 @@ impl Machine {
         ))
     }
 
-    /// Boots the plan's image.
+    /// Sets the machine up to boot the plan's image; it stands still afterwards.
     pub async fn boot(
         &self,
         id: &SandboxId,

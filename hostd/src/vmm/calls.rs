@@ -84,7 +84,7 @@ pub struct Counters {
 }
 
 impl Vmm {
-    /// Makes the machine and starts the kernel.
+    /// Makes a machine with a loaded kernel; it stands still until [`Vmm::resume`].
     pub async fn boot(
         &self,
         machine: Machine,
@@ -102,7 +102,7 @@ impl Vmm {
         self.make("Boot", Request::Boot(request), &fds).await
     }
 
-    /// Makes the machine from saved state; its vCPUs stand still until [`Vmm::resume`].
+    /// Makes a machine from saved state; it stands still until [`Vmm::resume`].
     pub async fn restore(
         &self,
         machine: Machine,

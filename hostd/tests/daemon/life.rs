@@ -34,7 +34,14 @@ async fn boots_runs_and_is_killed() {
         .collect();
     assert_eq!(
         stages,
-        ["spawn_vmm", "boot", "boot.map", "agent_connect", "barrier"]
+        [
+            "spawn_vmm",
+            "boot.map",
+            "boot",
+            "resume",
+            "agent_connect",
+            "barrier"
+        ]
     );
     assert_eq!(host.get(&sandbox.id).await, sandbox);
 

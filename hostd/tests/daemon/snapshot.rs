@@ -57,8 +57,8 @@ async fn a_running_sandbox_is_saved_and_goes_on() {
             [
                 "template",
                 "spawn_vmm",
-                "restore",
                 "restore.map",
+                "restore",
                 "resume",
                 "agent_connect",
                 "barrier"

@@ -99,7 +99,6 @@ fn answer(
             }
             machine.cmdline = boot.cmdline;
             machine.make(boot.machine.unwrap(), fds, socket, false);
-            machine.running = true;
             times()
         }
         request::Request::Restore(restore) => {
