@@ -21,9 +21,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Threads for the runtime: two carry a stream's both ends on two vCPUs, more would only take memory.
 const MAX_WORKERS: usize = 2;
 /// Threads for blocking file work at once; further work waits its turn.
-const MAX_BLOCKING: usize = 16;
-/// How long an idle blocking thread stays.
-const BLOCKING_KEEP: Duration = Duration::from_secs(2);
+const MAX_BLOCKING: usize = 8;
+/// How long an idle blocking thread stays: long, so that a snapshot holds one that is ready for the first call after
+/// a restore.
+const BLOCKING_KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Stack of each thread, in bytes of address space.
 const THREAD_STACK: usize = 1 << 20;
 

@@ -34,6 +34,9 @@ pub enum BootError {
         /// Why not.
         errno: Errno,
     },
+    /// The files of the machine's identity cannot be set up.
+    #[error(transparent)]
+    Identity(#[from] crate::machine::MachineError),
     /// A boot step failed, and kernel modules that it may have needed were not loaded.
     #[error("{error} (kernel modules not loaded: {})", modules.join("; "))]
     WithoutModules {

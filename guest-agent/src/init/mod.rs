@@ -13,6 +13,8 @@ mod reaper;
 
 use nix::unistd::{ForkResult, Pid};
 
+use crate::machine::mount_files;
+
 pub use failure::{BootError, give_up};
 pub use reaper::reap;
 
@@ -39,6 +41,7 @@ pub fn boot() -> Result<Role, BootError> {
     modules::free_initramfs();
     mounts::switch_root(root)?;
     mounts::mount_runtime_filesystems()?;
+    mount_files()?;
     network::loopback_up()?;
     limits::raise()?;
     fork_agent()

@@ -40,7 +40,7 @@ impl Machine for Guest {
     }
 
     fn take_identity(&self, identity: &Identity) -> Result<(), MachineError> {
-        identity.apply(Path::new("/etc"))
+        identity.apply()
     }
 
     fn freeze(&self) -> Result<u32, MachineError> {

@@ -1,14 +1,26 @@
 //! The names by which a machine knows itself.
+//!
+//! `/etc/hostname`, `/etc/hosts` and `/etc/machine-id` are bind mounts of files in [`DIRECTORY`], a tmpfs, which PID 1
+//! sets up with [`mount_files`]. So a restored machine takes its names without touching a disk: that would be the
+//! most expensive part of the barrier.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::mount::{MsFlags, mount};
+
 use super::MachineError;
 
-/// The largest `/etc/hosts` that is edited, in bytes; a larger one is left as it is.
-const MAX_HOSTS_BYTES: u64 = 1 << 20;
+/// Where the files are.
+const DIRECTORY: &str = "/run/thaw";
+
+/// Their names there and in `/etc`.
+const FILES: [&str; 3] = ["hostname", "hosts", "machine-id"];
+
+/// The largest file that is taken over from the image, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Host name and machine id, both validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,45 +31,59 @@ pub struct Identity {
     pub machine_id: String,
 }
 
+/// Mounts the files over those in `/etc`, with the image's content. Called once by PID 1, in the new root.
+///
+/// # Errors
+/// The first file that cannot be made or mounted.
+pub(crate) fn mount_files() -> Result<(), MachineError> {
+    fs::create_dir_all(DIRECTORY).map_err(MachineError::io("mkdir /run/thaw"))?;
+    for name in FILES {
+        let (own, etc) = (
+            Path::new(DIRECTORY).join(name),
+            Path::new("/etc").join(name),
+        );
+        let content = read(&etc).unwrap_or_default();
+        write(&own, &content).map_err(MachineError::io("writing in /run/thaw"))?;
+        // What is mounted on has to exist.
+        let _ = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&etc);
+        mount(
+            Some(&own),
+            &etc,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(MachineError::call("mounting a file on /etc"))?;
+    }
+    Ok(())
+}
+
 impl Identity {
-    /// Tells the kernel, and writes `hostname`, `hosts` and `machine-id` in `etc`.
+    /// Tells the kernel, and writes the files.
     ///
-    /// The files belong to the sandbox: its owner may have removed `/etc` or filled the disk, and a
-    /// snapshot of such a machine must still restore. So only the kernel's own name has to succeed.
-    pub(super) fn apply(&self, etc: &Path) -> Result<(), MachineError> {
+    /// The files are within the sandbox's reach: its owner may have spoilt them, and a snapshot of such a
+    /// machine must still restore. So only the kernel's own name has to succeed.
+    pub(super) fn apply(&self) -> Result<(), MachineError> {
         nix::unistd::sethostname(&self.hostname).map_err(MachineError::call("sethostname"))?;
-        for (file, result) in self.write_files(etc) {
-            if let Err(error) = result {
-                tracing::warn!(file, %error, "not written");
-            }
+        if let Err(error) = self.write_files(Path::new(DIRECTORY)) {
+            tracing::warn!(%error, "the files of the machine's identity");
         }
         Ok(())
     }
 
-    fn write_files(&self, etc: &Path) -> [(&'static str, io::Result<()>); 3] {
-        [
-            (
-                "hostname",
-                replace(&etc.join("hostname"), &format!("{}\n", self.hostname)),
-            ),
-            (
-                "machine-id",
-                replace(&etc.join("machine-id"), &format!("{}\n", self.machine_id)),
-            ),
-            ("hosts", self.write_hosts(&etc.join("hosts"))),
-        ]
-    }
-
-    fn write_hosts(&self, path: &Path) -> io::Result<()> {
-        let old = match fs::symlink_metadata(path) {
-            Ok(file) if file.is_file() && file.len() <= MAX_HOSTS_BYTES => {
-                fs::read_to_string(path)?
-            }
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        replace(path, &hosts_with(&old, &self.hostname))
+    fn write_files(&self, directory: &Path) -> io::Result<()> {
+        let hosts = directory.join("hosts");
+        let old = read(&hosts).unwrap_or_default();
+        write(&hosts, &hosts_with(&old, &self.hostname))?;
+        write(&directory.join("hostname"), &format!("{}\n", self.hostname))?;
+        write(
+            &directory.join("machine-id"),
+            &format!("{}\n", self.machine_id),
+        )
     }
 }
 
@@ -85,33 +111,42 @@ fn hosts_with(old: &str, hostname: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Writes beside and renames, which never follows a link that the sandbox put there. A file that says the same
-/// already is left alone: undoing a freeze writes nothing.
-fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let found = fs::symlink_metadata(path);
-    if found.is_ok_and(|found| found.is_file() && found.len() == content.len() as u64)
-        && fs::read_to_string(path).is_ok_and(|old| old == content)
-    {
-        return Ok(());
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    let beside = path.with_extension("thaw-new");
-    let _ = fs::remove_file(&beside);
-    let result = fs::OpenOptions::new()
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// In place, because the file is mounted elsewhere, and never through a link. Nobody reads half of it: before Enter
+/// lets them, no process runs.
+fn write(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = File::options()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o644)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(content.as_bytes()))
-        .and_then(|()| fs::rename(&beside, path));
-    if result.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    result
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    file.write_all(content.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            hostname: "box".into(),
+            machine_id: "0".repeat(32),
+        }
+    }
 
     #[test]
     fn a_new_name_replaces_the_old_one() {
@@ -128,32 +163,30 @@ mod tests {
     }
 
     #[test]
-    fn the_three_files_are_written_without_following_links() {
-        let etc = tempfile::tempdir().unwrap();
-        let target = etc.path().join("elsewhere");
-        fs::write(&target, "kept").unwrap();
-        std::os::unix::fs::symlink(&target, etc.path().join("machine-id")).unwrap();
-        let identity = Identity {
-            hostname: "box".into(),
-            machine_id: "0".repeat(32),
-        };
-        for (_, result) in identity.write_files(etc.path()) {
-            result.unwrap();
+    fn the_three_files_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        for hostname in ["a-longer-one", "box"] {
+            let identity = Identity {
+                hostname: hostname.into(),
+                ..identity()
+            };
+            identity.write_files(directory.path()).unwrap();
+            assert_eq!(read("hostname"), format!("{hostname}\n"));
         }
-        let read = |name: &str| fs::read_to_string(etc.path().join(name)).unwrap();
-        assert_eq!(read("hostname"), "box\n");
         assert_eq!(read("machine-id"), format!("{}\n", "0".repeat(32)));
         assert_eq!(read("hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\tbox\n");
-        assert_eq!(read("elsewhere"), "kept");
     }
 
     #[test]
-    fn a_missing_directory_is_an_error_per_file() {
-        let identity = Identity {
-            hostname: "box".into(),
-            machine_id: "0".repeat(32),
-        };
-        let results = identity.write_files(Path::new("/nonexistent"));
-        assert!(results.iter().all(|(_, result)| result.is_err()));
+    fn links_are_not_followed_and_nothing_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("elsewhere"), "kept").unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("hostname")).unwrap();
+        identity().write_files(directory.path()).unwrap_err();
+        assert_eq!(fs::read_to_string(at("elsewhere")).unwrap(), "kept");
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&at("fifo")).is_err());
     }
 }

@@ -19,6 +19,7 @@ pub(crate) use entropy::MAX_ENTROPY_BYTES;
 pub use freezer::Freezer;
 pub use guest::Guest;
 pub use identity::Identity;
+pub(crate) use identity::mount_files;
 
 /// One thing that could not be done to the machine.
 #[derive(Debug, thiserror::Error)]
