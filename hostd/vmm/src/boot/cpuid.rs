@@ -233,16 +233,11 @@ const FEATURE_REGISTERS: [Place; 17] = [
     (0x8000_0021, 0, Eax),
 ];
 
-/// Bits of those registers that say nothing about the host: set by the vmm whatever KVM lists, or
-/// following what the guest has switched on.
-const NOT_OF_THE_HOST: [(u32, Register, u32); 3] = [
-    (0x1, Ecx, HYPERVISOR | TSC_DEADLINE | X2APIC | OS_XSAVE),
-    (0x1, Edx, HYPER_THREADING | APIC_ENABLED),
-    (0x7, Ecx, OS_PROTECTION_KEYS),
+/// Bits of those registers that say nothing about the host: the vmm sets them whatever KVM lists.
+const NOT_OF_THE_HOST: [(u32, Register, u32); 2] = [
+    (0x1, Ecx, HYPERVISOR | TSC_DEADLINE | X2APIC),
+    (0x1, Edx, HYPER_THREADING),
 ];
-const OS_XSAVE: u32 = 1 << 27;
-const APIC_ENABLED: u32 = 1 << 9;
-const OS_PROTECTION_KEYS: u32 = 1 << 4;
 
 /// A register of a leaf and subleaf.
 type Place = (u32, u32, Register);

@@ -114,7 +114,6 @@ pub const IOCTLS: &[u64] = &[
     kvm(0x83, READ, 312),  // KVM_GET_SREGS
     kvm(0x88, BOTH, 8),    // KVM_GET_MSRS
     kvm(0x8e, READ, 1024), // KVM_GET_LAPIC
-    kvm(0x91, BOTH, 8),    // KVM_GET_CPUID2
     kvm(0x98, READ, 4),    // KVM_GET_MP_STATE
     kvm(0x9f, READ, 64),   // KVM_GET_VCPU_EVENTS
     kvm(0xa1, READ, 128),  // KVM_GET_DEBUGREGS

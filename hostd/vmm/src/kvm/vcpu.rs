@@ -19,6 +19,8 @@ pub struct Vcpu {
     pub(super) fd: VcpuFd,
     /// Bytes of its extended state on this host.
     pub(super) xsave_size: usize,
+    /// What the guest was shown: not asked back from KVM, which mixes in what the guest has switched on.
+    pub(super) cpuid: Vec<kvm_cpuid_entry2>,
 }
 
 /// Makes a vCPU come back soon, from any thread.
@@ -49,7 +51,11 @@ impl Kick {
 
 impl Vcpu {
     pub(super) fn new(fd: VcpuFd, xsave_size: usize) -> Self {
-        Self { fd, xsave_size }
+        Self {
+            fd,
+            xsave_size,
+            cpuid: Vec::new(),
+        }
     }
 
     /// The handle for kicking this vCPU. It must not be used after the vCPU is dropped.
@@ -83,7 +89,7 @@ impl Vcpu {
     /// # Errors
     ///
     /// When KVM refuses.
-    pub fn set_cpuid(&self, entries: &[kvm_cpuid_entry2]) -> Result<(), Error> {
+    pub fn set_cpuid(&mut self, entries: &[kvm_cpuid_entry2]) -> Result<(), Error> {
         let cpuid = CpuId::from_entries(entries).map_err(|_| Error::Size {
             what: "CPUID",
             found: entries.len(),
@@ -91,7 +97,9 @@ impl Vcpu {
         })?;
         self.fd
             .set_cpuid2(&cpuid)
-            .map_err(Error::call("KVM_SET_CPUID2"))
+            .map_err(Error::call("KVM_SET_CPUID2"))?;
+        self.cpuid = entries.to_vec();
+        Ok(())
     }
 
     /// Sets the general registers.

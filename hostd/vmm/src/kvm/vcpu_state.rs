@@ -54,11 +54,7 @@ impl Vcpu {
         // The order is KVM's: reading the run state first settles pending INIT and SIPI events.
         Ok(VcpuState {
             mp_state: fd.get_mp_state().map_err(Error::call("KVM_GET_MP_STATE"))?,
-            cpuid: fd
-                .get_cpuid2(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
-                .map_err(Error::call("KVM_GET_CPUID2"))?
-                .as_slice()
-                .to_vec(),
+            cpuid: self.cpuid.clone(),
             regs: fd.get_regs().map_err(Error::call("KVM_GET_REGS"))?,
             sregs: self.sregs()?,
             xsave: self.xsave()?,
@@ -80,10 +76,10 @@ impl Vcpu {
     /// # Errors
     ///
     /// When KVM does not take the state.
-    pub fn restore(&self, state: &VcpuState) -> Result<(), Error> {
-        let fd = &self.fd;
+    pub fn restore(&mut self, state: &VcpuState) -> Result<(), Error> {
         self.keep_tsc_frequency(state.tsc_khz)?;
         self.set_cpuid(&state.cpuid)?;
+        let fd = &self.fd;
         fd.set_mp_state(state.mp_state)
             .map_err(Error::call("KVM_SET_MP_STATE"))?;
         self.set_regs(&state.regs)?;

@@ -182,12 +182,12 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         let shape = config.machine.shape.clone();
         let memory = Arc::new(memory::anonymous(shape.memory_bytes)?);
-        let parts = Parts::assemble(prepared, memory, shape, stages)?;
+        let mut parts = Parts::assemble(prepared, memory, shape, stages)?;
         let rsdp = acpi::write(&parts.memory, parts.shape.vcpus)?;
         let bytes = parts.shape.memory_bytes;
         let entry = kernel::load(&parts.memory, bytes, config.payload, rsdp)?;
         stages.done("kernel");
-        for (id, vcpu) in (0..).zip(&parts.vcpus) {
+        for (id, vcpu) in (0..).zip(&mut parts.vcpus) {
             let entries = cpuid::for_vcpu(&parts.supported, id, parts.shape.vcpus);
             vcpu.set_cpuid(&entries)?;
             registers::set_msrs(vcpu)?;
@@ -217,8 +217,8 @@ impl Machine {
         }
         stages.done("read state");
         let memory = Arc::new(memory::template(shape.memory_bytes, config.memory)?);
-        let parts = Parts::assemble(prepared, memory, shape, stages)?;
-        for (vcpu, saved) in parts.vcpus.iter().zip(&state.vcpus) {
+        let mut parts = Parts::assemble(prepared, memory, shape, stages)?;
+        for (vcpu, saved) in parts.vcpus.iter_mut().zip(&state.vcpus) {
             vcpu.restore(saved).map_err(MachineError::StateRefused)?;
         }
         parts

@@ -97,7 +97,7 @@ fn prepare(host: &Host, memory: &GuestMemoryMmap) -> Result<Vcpu, ProbeError> {
     let mut vm = host.create_vm()?;
     vm.create_irqchip()?;
     vm.set_memory(memory)?;
-    let vcpu = vm.create_vcpu(0)?;
+    let mut vcpu = vm.create_vcpu(0)?;
     vcpu.set_cpuid(host.supported_cpuid()?.as_slice())?;
     let mut sregs = vcpu.sregs()?;
     protected_mode(&mut sregs);

@@ -1,6 +1,4 @@
 //! Plays hostd for one vmm: the socketpair, the descriptors, the console.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(
     unsafe_code,
     reason = "the child's descriptor 3 is set up between fork and exec"
@@ -9,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IoSlice, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt,
     socketpair, sockopt,
@@ -25,6 +24,8 @@ use protocol::vmm::v1 as wire;
 use wire::reply::Reply as Answer;
 use wire::request::Request as Ask;
 
+use super::mini_guest;
+
 /// Longer than anything takes in the virtual host.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,36 +34,53 @@ pub fn vmm_path() -> PathBuf {
     std::env::var_os("THAW_VMM").map_or_else(|| env!("CARGO_BIN_EXE_vmm").into(), PathBuf::from)
 }
 
-/// What is needed to boot something, or the reason why there is none.
+/// What a machine boots.
 pub struct Guest {
-    kernel: PathBuf,
-    initramfs: PathBuf,
-    cmdline: String,
+    pub kernel: File,
+    pub initramfs: File,
+    pub cmdline: String,
 }
 
 impl Guest {
+    /// A guest of a few instructions; `None`, with the reason printed, where there is no KVM at all.
+    pub fn mini(code: &[u8]) -> Option<Self> {
+        let probe = probe();
+        if probe.contains(r#""kvm":"missing""#) {
+            println!("skipped: no KVM here: {probe}");
+            return None;
+        }
+        Some(Self {
+            kernel: mini_guest::kernel(code),
+            initramfs: mini_guest::initramfs(),
+            cmdline: String::new(),
+        })
+    }
+
     /// A kernel from `THAW_TEST_KERNEL`, an initramfs from `THAW_TEST_INITRAMFS`, and a fit KVM.
-    pub fn find() -> Option<Self> {
-        let path = |name| std::env::var_os(name).map(PathBuf::from);
-        let paths = (path("THAW_TEST_KERNEL"), path("THAW_TEST_INITRAMFS"));
-        let (Some(kernel), Some(initramfs)) = paths else {
+    pub fn linux() -> Option<Self> {
+        let open = |name| std::env::var_os(name).map(|path| File::open(path).unwrap());
+        let files = (open("THAW_TEST_KERNEL"), open("THAW_TEST_INITRAMFS"));
+        let (Some(kernel), Some(initramfs)) = files else {
             println!("skipped: THAW_TEST_KERNEL and THAW_TEST_INITRAMFS name no guest");
             return None;
         };
-        let probe = Command::new(vmm_path()).arg("--probe").output().unwrap();
-        let probe = String::from_utf8(probe.stdout).unwrap();
+        let probe = probe();
         if !probe.contains(r#""kvm":"ok""#) {
             println!("skipped: KVM is not fit here: {probe}");
             return None;
         }
-        let cmdline = std::env::var("THAW_TEST_CMDLINE")
-            .unwrap_or_else(|_| protocol::RECOMMENDED_KERNEL_CMDLINE.into());
         Some(Self {
             kernel,
             initramfs,
-            cmdline,
+            cmdline: protocol::RECOMMENDED_KERNEL_CMDLINE.into(),
         })
     }
+}
+
+/// What `vmm --probe` says.
+pub fn probe() -> String {
+    let probe = Command::new(vmm_path()).arg("--probe").output().unwrap();
+    String::from_utf8(probe.stdout).unwrap()
 }
 
 /// A running vmm and hostd's ends of everything.
@@ -132,14 +150,14 @@ impl Vmm {
         self.directory.path().join("vsock.sock")
     }
 
-    /// Boots a guest and lets it run.
+    /// Boots a guest; the machine is paused afterwards.
     pub fn boot(&mut self, guest: &Guest, machine: wire::MachineConfig, disks: &[Disk]) -> Answer {
         let mut fds = Vec::new();
         let machine = self.fill_in(machine, disks, &mut fds);
         let boot = wire::Boot {
             machine: Some(machine),
-            kernel_fd: push(&mut fds, File::open(&guest.kernel).unwrap()),
-            initramfs_fd: push(&mut fds, File::open(&guest.initramfs).unwrap()),
+            kernel_fd: push(&mut fds, guest.kernel.try_clone().unwrap()),
+            initramfs_fd: push(&mut fds, guest.initramfs.try_clone().unwrap()),
             cmdline: guest.cmdline.clone(),
         };
         self.ask(Ask::Boot(boot), &fds)
@@ -188,9 +206,7 @@ impl Vmm {
         };
         let reader = snapshots::memory::MemoryReader::open(memory).unwrap();
         let template = snapshots::template::Template::load(&reader, None).unwrap();
-        let template = std::os::fd::AsFd::as_fd(&template)
-            .try_clone_to_owned()
-            .unwrap();
+        let template = template.as_fd().try_clone_to_owned().unwrap();
         Snapshot {
             saved,
             template: template.into(),
@@ -274,33 +290,48 @@ impl Vmm {
     /// Reads the console until `text` has appeared; what follows it is kept for the next call.
     pub fn wait_for(&mut self, text: &str) -> String {
         let started = Instant::now();
-        let mut buffer = [0; 4096];
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());
                 return std::mem::replace(&mut self.seen, rest);
             }
-            let console = self.console.as_mut().unwrap();
-            let wait = nix::poll::PollTimeout::from(1000u16);
-            let fd = nix::poll::PollFd::new(
-                std::os::fd::AsFd::as_fd(console),
-                nix::poll::PollFlags::POLLIN,
-            );
-            if nix::poll::poll(&mut [fd], wait).unwrap() > 0 {
-                let bytes = console.read(&mut buffer).unwrap();
-                assert!(bytes > 0, "the console ended after {:?}", self.seen);
-                let text = String::from_utf8_lossy(&buffer[..bytes]);
-                if std::env::var_os("THAW_TEST_VERBOSE").is_some() {
-                    print!("{text}");
-                }
-                self.seen.push_str(&text);
-            }
-            assert!(
-                started.elapsed() < PATIENCE,
-                "no {text:?} in {:?}",
-                self.seen
-            );
+            self.read_console(Duration::from_secs(1));
+            let waited = started.elapsed();
+            assert!(waited < PATIENCE, "no {text:?} in {:?}", self.seen);
         }
+    }
+
+    /// Takes what is in the console's pipe, waiting for it if there is nothing.
+    fn read_console(&mut self, wait: Duration) {
+        let console = self.console.as_mut().unwrap();
+        let wait = nix::poll::PollTimeout::try_from(wait).unwrap();
+        let fd = PollFd::new(console.as_fd(), PollFlags::POLLIN);
+        let mut buffer = [0; 4096];
+        if poll(&mut [fd], wait).unwrap() > 0 {
+            let bytes = console.read(&mut buffer).unwrap();
+            assert!(bytes > 0, "the console ended after {:?}", self.seen);
+            let text = String::from_utf8_lossy(&buffer[..bytes]);
+            if std::env::var_os("THAW_TEST_VERBOSE").is_some() {
+                print!("{text}");
+            }
+            self.seen.push_str(&text);
+        }
+    }
+
+    /// All that is in the console's pipe, after the vmm has stopped writing.
+    pub fn drain_console(&mut self) -> String {
+        self.read_console(Duration::ZERO);
+        std::mem::take(&mut self.seen)
+    }
+
+    /// The next byte on the console.
+    pub fn next_byte(&mut self) -> u8 {
+        let started = Instant::now();
+        while self.seen.is_empty() {
+            self.read_console(Duration::from_secs(1));
+            assert!(started.elapsed() < PATIENCE, "the console is silent");
+        }
+        self.seen.remove(0) as u8
     }
 
     /// KVM's counters by name.
@@ -327,6 +358,14 @@ impl Vmm {
         self.done(Ask::Pause(wire::Pause {}));
     }
 
+    /// Stops the machine, whose guest may have ended by itself.
+    pub fn pause_or_ended(&mut self) {
+        let answer = self.ask(Ask::Pause(wire::Pause {}), &[]);
+        let ended = matches!(&answer, Answer::Failure(failure)
+            if failure.kind() == wire::failure::Kind::WrongState);
+        assert!(ended || matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+
     /// The vmm's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -348,14 +387,6 @@ impl Vmm {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("the vmm does not end");
-    }
-
-    /// Connects to a port of the guest.
-    pub fn connect(&self, port: u32) -> UnixStream {
-        let mut stream = UnixStream::connect(self.vsock_path()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        writeln!(stream, "CONNECT {port}").unwrap();
-        stream
     }
 }
 
