@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::vmm::v1 as wire;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -51,7 +51,12 @@ pub struct Session {
     events: GuestEvents,
     filters: Filters,
     epoll: Epoll,
+    /// When pending notifications are due.
+    settle_at: Option<Instant>,
 }
+
+/// How long a machine runs before its notifications are registered: its first answers are out by then.
+const SETTLE_AFTER: Duration = Duration::from_millis(200);
 
 enum State {
     /// Waiting for Boot or Restore. KVM may be unusable: whoever asks is told so.
@@ -94,6 +99,7 @@ impl Session {
             events,
             filters,
             epoll,
+            settle_at: None,
         })
     }
 
@@ -105,7 +111,8 @@ impl Session {
     pub fn run(mut self) -> Result<(), SessionError> {
         let mut ready = [EpollEvent::default(); 3];
         loop {
-            let count = match self.epoll.wait(-1, &mut ready) {
+            let timeout = self.settle();
+            let count = match self.epoll.wait(timeout, &mut ready) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 result => result.map_err(host("wait"))?,
             };
@@ -115,6 +122,27 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Registers a notification if it is time to. Answers how many milliseconds to wait for events before
+    /// asking again, -1 for ever.
+    fn settle(&mut self) -> i32 {
+        let State::Running(machine) = &self.state else {
+            return -1;
+        };
+        let notifications = machine.devices().notifications();
+        if !notifications.has_pending() {
+            self.settle_at = None;
+            return -1;
+        }
+        let now = Instant::now();
+        let due = *self.settle_at.get_or_insert(now + SETTLE_AFTER);
+        if now < due {
+            return SETTLE_AFTER.as_millis() as i32;
+        }
+        // One at a time: requests and devices come first.
+        notifications.register_next();
+        0
     }
 
     fn handle(&mut self, token: u64) -> Result<Next, SessionError> {
@@ -353,7 +381,7 @@ fn done() -> Answer {
 }
 
 fn timed(stages: &Stages) -> Answer {
-    let stage = |(name, time): &(&'static str, std::time::Duration)| wire::timed::Stage {
+    let stage = |(name, time): &(&'static str, Duration)| wire::timed::Stage {
         name: (*name).into(),
         nanos: nanos(*time),
     };
@@ -362,6 +390,6 @@ fn timed(stages: &Stages) -> Answer {
     })
 }
 
-fn nanos(time: std::time::Duration) -> u64 {
+fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -97,6 +97,7 @@ pub struct Devices {
     balloon: Arc<Mutex<VirtioPci<Balloon>>>,
     disks: Disks,
     events: EventLoop,
+    notify: Arc<Notifications>,
     buses: Buses,
 }
 
@@ -120,10 +121,11 @@ impl Devices {
         guest_events: &GuestEvents,
         state: Option<&DevicesState>,
     ) -> Result<Self, DeviceError> {
+        let notify = Arc::new(Notifications::new(vm.clone()));
         let mut builder = Builder {
             vm,
             memory,
-            notify: Arc::new(Notifications::new(vm.clone())),
+            notify: Arc::clone(&notify),
             pci: PciBus::new(),
             events: EventLoop::new().map_err(host("make an epoll set"))?,
             saved: state.map(|state| state.functions.as_slice()),
@@ -156,6 +158,7 @@ impl Devices {
             balloon,
             disks,
             events,
+            notify,
             buses,
         })
     }
@@ -168,6 +171,11 @@ impl Devices {
     /// The devices' event loop.
     pub fn events(&self) -> &EventLoop {
         &self.events
+    }
+
+    /// The queues' notifications.
+    pub fn notifications(&self) -> &Notifications {
+        &self.notify
     }
 
     /// The disks.

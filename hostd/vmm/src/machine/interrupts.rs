@@ -1,7 +1,7 @@
 //! How devices reach the guest and the guest reaches devices, through KVM.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use devices::pci::{MsiMessage, MsiRoutes, NotifyRegistry};
 use vm_memory::GuestAddress;
@@ -25,7 +25,7 @@ impl Messages {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<MsiMessage>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<MsiMessage>> {
         self.of_vector
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -52,27 +52,60 @@ impl MsiRoutes for Messages {
     }
 }
 
-/// Queue notifications as ioeventfds.
+/// Queue notifications as ioeventfds, which the main loop registers when it has time.
+///
+/// Each registration makes the kernel wait until no vCPU looks at the table that it changes: for ten queues
+/// that is longer than the rest of a restore. Until then a notification is an exit like any other register
+/// write, which works and costs a few microseconds more.
 #[derive(Debug)]
 pub struct Notifications {
     vm: Vm,
+    pending: Mutex<Vec<(u64, EventFd)>>,
 }
 
 impl Notifications {
     /// Notifications of `vm`.
     pub fn new(vm: Vm) -> Self {
-        Self { vm }
+        Self {
+            vm,
+            pending: Mutex::default(),
+        }
+    }
+
+    /// Whether something waits for [`Notifications::register_next`].
+    pub fn has_pending(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
+    /// Registers one of those that wait.
+    pub fn register_next(&self) {
+        // Locked all the time, so that nobody takes back what is half registered.
+        let mut pending = self.pending();
+        let Some((address, event)) = pending.pop() else {
+            return;
+        };
+        if let Err(error) = self.vm.bind_ioeventfd(&event, GuestAddress(address)) {
+            tracing::warn!(address, %error, "queue notifications cost an exit each");
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<(u64, EventFd)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl NotifyRegistry for Notifications {
     fn register(&self, address: u64, event: &EventFd) -> io::Result<()> {
-        self.vm
-            .bind_ioeventfd(event, GuestAddress(address))
-            .map_err(io::Error::other)
+        self.pending().push((address, event.try_clone()?));
+        Ok(())
     }
 
     fn unregister(&self, address: u64, event: &EventFd) -> io::Result<()> {
+        let mut pending = self.pending();
+        if let Some(at) = pending.iter().position(|(other, _)| *other == address) {
+            pending.swap_remove(at);
+            return Ok(());
+        }
         self.vm
             .unbind_ioeventfd(event, GuestAddress(address))
             .map_err(io::Error::other)
