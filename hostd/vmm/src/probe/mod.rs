@@ -12,9 +12,9 @@ use crate::control::failure::chain;
 use crate::kvm::{Error, Host};
 use guest::{Measured, ProbeError};
 
-/// Hosts that run guests natively reach billions, the slowest software CPU with real
-/// virtualisation inside some hundred millions, and interpreters single millions.
-const FIT_INSTRUCTIONS_PER_SECOND: u64 = 50_000_000;
+/// Hosts that run guests natively reach billions, a busy software CPU with real
+/// virtualisation inside a hundred million, and interpreters one or two.
+const FIT_INSTRUCTIONS_PER_SECOND: u64 = 20_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
