@@ -1,15 +1,20 @@
-//! Keeps what is slow to build. An entry is a directory `NAME-KEY` with a list of its files'
-//! digests; `KEY` is a digest of what it is made from.
+//! Keeps what is slow to build. An entry is a directory `NAME-KEY` with a list of its files and
+//! their digests; `KEY` is a digest of what it is made from.
+//!
+//! A file whose size and time of change are the noted ones is taken to be what it was, as make
+//! and cargo do. Any other, for example after a CI cache was unpacked, has its digest checked.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 
 use crate::{digest, progress};
 
@@ -39,8 +44,7 @@ pub fn entry(
     let work = cache.join(format!("{name}-new"));
     fs::create_dir(&work)?;
     build(&work).with_context(|| format!("cannot build {name}"))?;
-    let list = serde_json::to_vec_pretty(&digests(&work)?)?;
-    fs::write(work.join(LIST), list)?;
+    write_list(&work)?;
     fs::rename(&work, &directory)?;
     step.done();
     Ok(directory)
@@ -58,14 +62,54 @@ pub fn lock(cache: &Path) -> Result<Flock<File>> {
         .context("cannot lock the cache directory")
 }
 
+/// What the list says of a file.
+#[derive(Debug, Deserialize, Serialize)]
+struct Noted {
+    bytes: u64,
+    changed: (i64, i64),
+    digest: String,
+}
+
+impl Noted {
+    fn matches(&self, path: &Path) -> io::Result<bool> {
+        let found = path.metadata()?;
+        if found.len() != self.bytes {
+            return Ok(false);
+        }
+        let changed = (found.mtime(), found.mtime_nsec());
+        Ok(changed == self.changed || digest::of_file(path)? == self.digest)
+    }
+}
+
 fn is_intact(directory: &Path) -> bool {
     let Ok(list) = fs::read(directory.join(LIST)) else {
         return false;
     };
-    let Ok(expected) = serde_json::from_slice::<BTreeMap<String, String>>(&list) else {
+    let Ok(noted) = serde_json::from_slice::<BTreeMap<String, Noted>>(&list) else {
         return false;
     };
-    digests(directory).is_ok_and(|found| found == expected)
+    let intact =
+        |(name, noted): (&String, &Noted)| noted.matches(&directory.join(name)).unwrap_or(false);
+    noted.iter().all(intact)
+}
+
+fn write_list(directory: &Path) -> Result<()> {
+    let mut list = BTreeMap::new();
+    for path in files(directory)? {
+        let found = path.metadata()?;
+        let name = path
+            .strip_prefix(directory)?
+            .to_str()
+            .context("a file name is not UTF-8")?;
+        let changed = (found.mtime(), found.mtime_nsec());
+        let noted = Noted {
+            bytes: found.len(),
+            changed,
+            digest: digest::of_file(&path)?,
+        };
+        list.insert(name.to_owned(), noted);
+    }
+    Ok(fs::write(directory.join(LIST), serde_json::to_vec(&list)?)?)
 }
 
 fn remove_others(cache: &Path, name: &str) -> io::Result<()> {
@@ -86,20 +130,18 @@ fn remove_others(cache: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Every regular file below `directory`, but for the list itself, with its digest.
-fn digests(directory: &Path) -> io::Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+/// Every regular file below `directory`.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(next) = pending.pop() {
         for entry in fs::read_dir(next)? {
             let entry = entry?;
-            let path = entry.path();
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                pending.push(path);
-            } else if kind.is_file() && entry.file_name() != LIST {
-                let name = path.strip_prefix(directory).unwrap_or(&path);
-                found.insert(name.to_string_lossy().into_owned(), digest::of_file(&path)?);
+                pending.push(entry.path());
+            } else if kind.is_file() {
+                found.push(entry.path());
             }
         }
     }

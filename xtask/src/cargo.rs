@@ -35,6 +35,8 @@ pub fn cargo_build_static() -> Command {
         ])
         .arg(static_target())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // They go into initramfs archives, which are memory of every guest.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     cargo
 }

@@ -18,6 +18,8 @@ mkdir "$bare"
 mount --bind "$root" "$bare"
 find "$bare" -newermt "@$newest" -exec touch -hd "@$newest" {} +
 # Uncompressed: every guest would have to decompress for itself, and the host's disk is cheap.
-mkfs.erofs --quiet --preserve-mtime -U 00000000-0000-0000-0000-000000000000 "$output" "$bare"
+# mmdebstrap still needs what it keeps in /tmp.
+mkfs.erofs --quiet --preserve-mtime --exclude-regex='^tmp/.' \
+    -U 00000000-0000-0000-0000-000000000000 "$output" "$bare"
 umount "$bare"
 rmdir "$bare"

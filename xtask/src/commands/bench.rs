@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Where the JSON goes [default: bench-NAME.json in the cache].
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Use what was built before, whatever the sources say.
+    /// Use programs that were built before, whatever the sources say.
     #[arg(long)]
     no_build: bool,
     /// Arguments for the bench itself.
@@ -34,11 +34,7 @@ pub struct Arguments {
 /// When there is no such bench, or its results cannot be written.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let program = format!("bench-{}", arguments.name);
-    let products = if arguments.no_build {
-        products::existing()?
-    } else {
-        products::build()?
-    };
+    let products = products::get(arguments.no_build)?;
     products
         .program(&program)
         .context("there is no such bench")?;

@@ -35,14 +35,18 @@ print(json.dumps({'python': platform.python_version(), 'kernel': platform.releas
 
 /// Build everything, restore sandboxes from a snapshot, and run programs in them.
 #[derive(Args, Debug)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Use programs that were built before, whatever the sources say.
+    #[arg(long)]
+    no_build: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// When anything does not go as it should.
-pub fn run(_: Arguments) -> Result<ExitCode> {
-    let products = products::build()?;
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let products = products::get(arguments.no_build)?;
     let lease = Lease::take(&products)?;
     let host = &lease.host;
     let deployment = Deployment::new(host, &products)?;
@@ -176,7 +180,16 @@ impl Thaw {
         let sandbox: Value =
             serde_json::from_str(&self.quiet(&["--json", "create", "--snapshot", snapshot])?)?;
         let took = start.elapsed().as_millis();
-        println!("  restored from `{snapshot}`   [{took} ms]");
+        let stages: Vec<String> = sandbox["create_stages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(stage)
+            .collect();
+        println!(
+            "  restored from `{snapshot}`   [{took} ms: {}]",
+            stages.join(", ")
+        );
         Ok(sandbox["id"]
             .as_str()
             .context("thaw create named no sandbox")?
@@ -189,6 +202,15 @@ impl Thaw {
             .trim()
             .parse()?)
     }
+}
+
+/// A stage of a restore and its time.
+fn stage(stage: &Value) -> String {
+    let name = stage["name"].as_str().unwrap_or("?");
+    format!(
+        "{name} {:.1}",
+        stage["milliseconds"].as_f64().unwrap_or(0.0)
+    )
 }
 
 /// A word as one short line.

@@ -18,7 +18,7 @@ use crate::{
 /// say where they are. Its working directory is on a disk that is kept with the cache.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Use what was built before, whatever the sources say.
+    /// Use programs that were built before, whatever the sources say.
     #[arg(long)]
     no_build: bool,
     /// Have the default image's snapshot taken, if it was not.
@@ -37,11 +37,7 @@ pub struct Arguments {
 /// # Errors
 /// When the products cannot be built, or the host cannot be reached.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let products = if arguments.no_build {
-        products::existing()?
-    } else {
-        products::build()?
-    };
+    let products = products::get(arguments.no_build)?;
     let host = Host::ready(&products)?;
     let deployment = Deployment::new(&host, &products)?;
     let mut path = Vec::new();

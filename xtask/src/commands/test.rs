@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Only the end-to-end tests.
     #[arg(long)]
     end_to_end: bool,
+    /// Test programs that were built before, whatever the sources say.
+    #[arg(long)]
+    no_build: bool,
 }
 
 /// Runs the command.
@@ -50,7 +53,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         native(filter, &mut tally)?;
     }
     if !arguments.native
-        && let Err(error) = end_to_end(filter, &mut tally)
+        && let Err(error) = end_to_end(filter, arguments.no_build, &mut tally)
     {
         eprintln!("error: {error:#}");
         tally.step_failed("end-to-end tests", 0);
@@ -126,8 +129,8 @@ fn run_cargo_tests(name: &str, command: &mut Command, tally: &mut Tally) -> Resu
 }
 
 /// The tests in package `tests`, each program on the host with the products beside it.
-fn end_to_end(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let products = products::build()?;
+fn end_to_end(filter: Option<&str>, no_build: bool, tally: &mut Tally) -> Result<()> {
+    let products = products::get(no_build)?;
     let step = progress::section("building the end-to-end tests");
     let mut build = cargo::cargo();
     build.args([

@@ -25,7 +25,7 @@ pub const NAME: &str = "hostd";
 /// Leave a hostd running on 127.0.0.1:7070, with the default image and its snapshot.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Use what was built before, whatever the sources say.
+    /// Use programs that were built before, whatever the sources say.
     #[arg(long)]
     no_build: bool,
 }
@@ -35,11 +35,7 @@ pub struct Arguments {
 /// # Errors
 /// When a port is taken, or hostd does not start.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let products = if arguments.no_build {
-        products::existing()?
-    } else {
-        products::build()?
-    };
+    let products = products::get(arguments.no_build)?;
     let host = Host::ready(&products)?;
     let service = Service::new(&host, NAME);
     for port in [API_PORT, GATEWAY_PORT] {

@@ -12,20 +12,19 @@ use images::{
     recipe::{self, Recipe},
 };
 
-use crate::{cache, digest, paths, virtual_host};
+use crate::{cache, digest, paths, tools, virtual_host};
 
 /// Changes when disks are made differently from the same recipe.
-const DISKS_VERSION: &str = "1";
+const DISKS_VERSION: &str = "2";
 /// Changes when an image is put together differently from the same parts.
 const IMAGE_VERSION: &str = "1";
-/// Names the image that was built last.
-const CURRENT: &str = "images-current";
 
-/// Builds the image with `agent` in it, and notes it as the current one.
+/// Returns the directory of images, with the default image with `agent` in it.
 ///
 /// # Errors
 /// When packages cannot be had.
-pub fn build(agent: &Path) -> Result<()> {
+pub fn build(agent: &Path) -> Result<PathBuf> {
+    tools::ensure(tools::BUILDING)?;
     let cache = paths::cache()?;
     let _lock = cache::lock(&cache)?;
     let recipe = Recipe::parse(recipe::DEFAULT)?;
@@ -46,24 +45,11 @@ pub fn build(agent: &Path) -> Result<()> {
         &disks_key,
         &agent_digest,
     ];
-    let images = cache::entry(&cache, "images", &inputs, |directory| {
+    cache::entry(&cache, "images", &inputs, |directory| {
         let output = directory.join(&recipe.name);
         fs::create_dir(&output)?;
         // All crates of the workspace have one version.
         let version = env!("CARGO_PKG_VERSION");
         Ok(assemble(&recipe, &kernel, &disks, agent, version, &output)?)
-    })?;
-    fs::write(cache.join(CURRENT), images.display().to_string())?;
-    Ok(())
-}
-
-/// The directory of images that was built last, if it is still there.
-///
-/// # Errors
-/// When the cache cannot be read.
-pub fn existing() -> Result<Option<PathBuf>> {
-    let current = fs::read_to_string(paths::cache()?.join(CURRENT))
-        .ok()
-        .map(PathBuf::from);
-    Ok(current.filter(|directory| directory.is_dir()))
+    })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, paths, progress, tools};
+use crate::{cargo, paths, progress};
 
 /// A set of files, each with its path in the set.
 pub type Set = Vec<(String, PathBuf)>;
@@ -28,26 +28,25 @@ const GUEST_PROGRAMS: &[(&str, &str)] = &[("guest-agent", "guest-agent"), ("fake
 pub struct Products {
     /// All programs side by side.
     pub programs: Set,
-    /// A directory of images with the default image; absent until one was built.
+    /// A directory of images with the default image; absent when there is no agent to put in it.
     pub images: Option<PathBuf>,
 }
 
-/// Builds everything that is not up to date.
+/// Everything, up to date; with `no_build` cargo is not run, and programs are what they were.
 ///
 /// # Errors
 /// When a build fails, or packages for the image cannot be had.
-pub fn build() -> Result<Products> {
-    build_programs()?;
-    tools::ensure(tools::BUILDING)?;
-    image::build(&cargo::static_programs().join("guest-agent"))?;
-    existing()
+pub fn get(no_build: bool) -> Result<Products> {
+    if !no_build {
+        build_programs()?;
+    }
+    let programs = existing_programs();
+    let agent = programs.iter().find(|(name, _)| name == "guest-agent");
+    let images = agent.map(|(_, path)| image::build(path)).transpose()?;
+    Ok(Products { programs, images })
 }
 
-/// Builds the programs alone.
-///
-/// # Errors
-/// When a build fails.
-pub fn build_programs() -> Result<()> {
+fn build_programs() -> Result<()> {
     let step = progress::section("building programs");
     let mut host = cargo::cargo();
     cargo::run(host.args(["build", "--release"]).args(selection(PROGRAMS)))?;
@@ -56,11 +55,7 @@ pub fn build_programs() -> Result<()> {
     Ok(())
 }
 
-/// What was built before, whatever the sources say.
-///
-/// # Errors
-/// When the cache cannot be read.
-pub fn existing() -> Result<Products> {
+fn existing_programs() -> Set {
     let directories = [
         (PROGRAMS, paths::target().join("release")),
         (GUEST_PROGRAMS, cargo::static_programs()),
@@ -72,10 +67,7 @@ pub fn existing() -> Result<Products> {
             .map(|(name, _)| ((*name).to_owned(), directory.join(name)));
         programs.extend(paths.filter(|(_, path)| path.exists()));
     }
-    Ok(Products {
-        programs,
-        images: image::existing()?,
-    })
+    programs
 }
 
 impl Products {
