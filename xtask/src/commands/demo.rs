@@ -21,11 +21,12 @@ use crate::{
 };
 
 /// Counts in memory, and notes where it is. It goes on when its machine is restored.
-const COUNTER: &str = "import time
+const COUNTER: &str = "import os, time
 n = 0
 while True:
     n += 1
-    open('/tmp/count', 'w').write(str(n))
+    open('/tmp/new', 'w').write(str(n))
+    os.replace('/tmp/new', '/tmp/count')
     time.sleep(0.05)";
 
 /// A program that needs more than arithmetic.
@@ -95,7 +96,8 @@ fn show(thaw: &Thaw) -> Result<()> {
     let origin = thaw.create("default")?;
     let start = format!("nohup python3 -c \"{COUNTER}\" >/dev/null 2>&1 &");
     thaw.shown(&["exec", &origin, "sh", "-c", &start])?;
-    thaw.quiet(&["exec", &origin, "sh", "-c", "sleep 1"])?;
+    let counting = "until [ -e /tmp/count ]; do sleep 0.1; done; sleep 1";
+    thaw.quiet(&["exec", "--timeout", "60s", &origin, "sh", "-c", counting])?;
     let before = thaw.count(&origin)?;
     thaw.shown(&["snapshot", "create", &origin, "--name", "demo-counting"])?;
     thaw.quiet(&["kill", &origin])?;
