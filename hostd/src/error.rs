@@ -108,6 +108,12 @@ pub enum Error {
         /// The limit on sandboxes.
         limit: usize,
     },
+    /// One sandbox's limit on calls is reached.
+    #[error("{limit} calls of processes and files are the most for one sandbox at once; end some")]
+    TooManyCalls {
+        /// The limit.
+        limit: u32,
+    },
     /// A watcher was slower than the events, and some are lost.
     #[error("{0} events were lost because they were read too slowly; list, then watch again")]
     WatchLagged(u64),

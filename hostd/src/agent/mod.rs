@@ -1,10 +1,15 @@
 //! The guest's agent: gRPC over vsock, and nothing of it trusted.
 //!
-//! Replies are decoded with size limits, headers too, every unary call has a deadline, and windows
+//! [`connect`] gets through to an agent that may still boot, [`transport`] is the connection, [`exchange`] one call over it,
+//! [`barrier`] the call that makes a guest a machine of its own.
+//!
+//! Replies are decoded with size limits, headers too, every control call has a deadline, and windows
 //! bound what unread streams may hold in memory. A lie costs the liar's sandbox only.
 
 pub mod barrier;
 pub mod connect;
+pub mod exchange;
+pub mod transport;
 pub mod vsock;
 
 use std::future::Future;
@@ -15,8 +20,9 @@ use protocol::agent::v1::agent_client::AgentClient;
 use protocol::agent::v1::files_client::FilesClient;
 use protocol::agent::v1::processes_client::ProcessesClient;
 use protocol::agent::v1::{FreezeRequest, HelloRequest, StatsRequest};
-use tonic::transport::Channel;
+use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
+use transport::Transport;
 
 use crate::error::{Error, Result, chain};
 
@@ -30,7 +36,7 @@ const STATS_LIMIT: Duration = Duration::from_secs(5);
 /// A connection to one guest's agent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    channel: Channel,
+    transport: Transport,
     version: String,
 }
 
@@ -48,15 +54,15 @@ impl Agent {
     }
 
     /// The calls about processes.
-    pub fn processes(&self) -> ProcessesClient<Channel> {
-        ProcessesClient::new(self.channel.clone())
+    pub fn processes(&self) -> ProcessesClient<Transport> {
+        ProcessesClient::with_origin(self.transport.for_data(), origin())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The calls about files.
-    pub fn files(&self) -> FilesClient<Channel> {
-        FilesClient::new(self.channel.clone())
+    pub fn files(&self) -> FilesClient<Transport> {
+        FilesClient::with_origin(self.transport.for_data(), origin())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
@@ -85,9 +91,15 @@ impl Agent {
         })
     }
 
-    fn control(&self) -> AgentClient<Channel> {
-        AgentClient::new(self.channel.clone()).max_decoding_message_size(MAX_CONTROL_BYTES)
+    fn control(&self) -> AgentClient<Transport> {
+        AgentClient::with_origin(self.transport.clone(), origin())
+            .max_decoding_message_size(MAX_CONTROL_BYTES)
     }
+}
+
+/// HTTP/2 wants a name; no resolver ever sees it.
+fn origin() -> Uri {
+    Uri::from_static("http://agent.guest")
 }
 
 /// Runs a unary call with a deadline, and sorts its errors.

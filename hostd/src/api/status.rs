@@ -94,6 +94,7 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
             (*call).to_owned(),
         ),
         Error::Capacity { .. } => plain(Code::ResourceExhausted, "CAPACITY"),
+        Error::TooManyCalls { .. } => plain(Code::ResourceExhausted, "TOO_MANY_CALLS"),
         Error::WatchLagged(_) => plain(Code::Aborted, "WATCH_LAGGED"),
         Error::ShuttingDown => plain(Code::Unavailable, "SHUTTING_DOWN"),
         Error::Host { .. } => plain(Code::Internal, "HOST_ERROR"),

@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "test code")]
 
 mod access;
+mod breaking_off;
 mod capacity;
 mod fake;
 mod host;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use protocol::hostd::v1::{
-    ExecRequest, FileOperationRequest, InfoRequest, ReadFileRequest, SignalRequest, SpawnRequest,
-    WaitRequest, WriteFileRequest,
+    ExecRequest, FileOperationRequest, InfoRequest, PauseSandboxRequest, ReadFileRequest,
+    ResumeSandboxRequest, SignalRequest, SpawnRequest, WaitRequest, WriteFileRequest,
 };
 use protocol::types::v1::process_input::Input;
 use protocol::types::v1::process_output::Output;
@@ -19,7 +19,7 @@ use tonic::{Code, Status, Streaming};
 use crate::fake::agent::ZEROS_CHUNK;
 use crate::host::{Host, PATIENCE, reason};
 
-fn start(program: &str, args: &[&str]) -> Input {
+pub fn start(program: &str, args: &[&str]) -> Input {
     Input::Start(ProcessSpec {
         program: program.into(),
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
@@ -27,7 +27,7 @@ fn start(program: &str, args: &[&str]) -> Input {
     })
 }
 
-fn request(id: &str, input: Input) -> ExecRequest {
+pub fn request(id: &str, input: Input) -> ExecRequest {
     ExecRequest {
         sandbox_id: id.into(),
         input: Some(ProcessInput { input: Some(input) }),
@@ -130,6 +130,44 @@ async fn a_slow_reader_costs_no_memory_and_stops_nobody_else() {
         }
     }
     assert_eq!(total, 1024 * ZEROS_CHUNK);
+}
+
+#[tokio::test]
+async fn stalled_readers_do_not_stop_the_sandboxs_own_calls() {
+    let host = Host::start().await;
+    let id = host.boot("").await.unwrap().id;
+    let stalled = (0..100).map(|_| begin(&host, &id, "zeros", &["1024"]));
+    let _stalled = futures::future::join_all(stalled).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut sandboxes = host.sandboxes();
+    let pausing = sandboxes.pause(PauseSandboxRequest {
+        sandbox_id: id.clone(),
+    });
+    tokio::time::timeout(PATIENCE, pausing)
+        .await
+        .expect("Pause hangs")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_sandboxs_calls_have_a_limit_beside_which_its_own_go_on() {
+    let host = Host::start().await;
+    let id = host.boot("").await.unwrap().id;
+    let open = (0..512).map(|_| begin(&host, &id, "sleep", &[]));
+    let _open = futures::future::join_all(open).await;
+    let refused = exec(&host, &id, "exit", &["0"]).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_CALLS")
+    );
+    let pause = PauseSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    host.sandboxes().pause(pause).await.unwrap();
+    let resume = ResumeSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    host.sandboxes().resume(resume).await.unwrap();
 }
 
 #[tokio::test]
@@ -310,41 +348,4 @@ async fn files_go_both_ways() {
         .await
         .unwrap_err();
     assert_eq!(twice.code(), Code::InvalidArgument);
-}
-
-#[tokio::test]
-async fn a_client_that_breaks_off_has_not_finished() {
-    let host = Host::start().await;
-    let id = host.boot("").await.unwrap().id;
-    let message = |input| WriteFileRequest {
-        sandbox_id: id.clone(),
-        input: Some(WriteInput { input: Some(input) }),
-    };
-    for _ in 0..20 {
-        let open = message(write_input::Input::Open(WriteFile {
-            path: "/x".into(),
-            ..Default::default()
-        }));
-        let data = message(write_input::Input::Data(vec![1; 4096].into()));
-        let endless = stream::iter([open, data]).chain(stream::pending());
-        let mut files = host.files();
-        let write = files.write(endless);
-        assert!(
-            tokio::time::timeout(Duration::from_millis(30), write)
-                .await
-                .is_err()
-        );
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let read = Some(ReadFile {
-        path: "/committed".into(),
-        ..Default::default()
-    });
-    let request = ReadFileRequest {
-        sandbox_id: id.clone(),
-        read,
-    };
-    let mut chunks = host.files().read(request).await.unwrap().into_inner();
-    let committed = chunks.message().await.unwrap().unwrap().data;
-    assert_eq!(committed, "0", "half files were kept");
 }

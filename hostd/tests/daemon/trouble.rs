@@ -74,6 +74,12 @@ async fn an_agent_that_talks_without_end() {
 }
 
 #[tokio::test]
+async fn a_guest_that_resets_connections_while_it_comes_up() {
+    let host = Host::start().await;
+    host.boot("resets-first").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_with_megabytes_for_a_version() {
     fails("big-hello", Code::Internal, "AGENT_PROTOCOL").await;
 }

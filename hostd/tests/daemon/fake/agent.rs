@@ -1,4 +1,4 @@
-//! A small agent: it keeps the barrier's rules, and its programs are `cat`, `zeros`, `sleep`, `env` and `exit`.
+//! A small agent: it keeps the barrier's rules, and its programs are `cat`, `deaf`, `zeros`, `sleep` and `exit`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,6 +58,13 @@ impl Agent for FakeAgent {
                 Code::Aborted,
                 "busy",
                 ErrorDetails::new(),
+            ));
+        }
+        if self.guest.trouble == Trouble::FreezeBusy && FREEZES.fetch_add(1, Ordering::SeqCst) < 3 {
+            return Err(Status::with_error_details(
+                Code::Aborted,
+                "file operations did not end",
+                ErrorDetails::with_error_info("BUSY", "thaw", std::collections::HashMap::new()),
             ));
         }
         self.guest.state.lock().unwrap().frozen = true;
@@ -120,7 +127,7 @@ impl Processes for FakeProcesses {
         if !self.guest.has_entered() {
             return Err(Status::unavailable("frozen"));
         }
-        let mut inputs = request.into_inner();
+        let mut inputs = Inputs::of(request);
         let first = inputs.message().await?.and_then(|first| first.input);
         let Some(Input::Start(spec)) = first else {
             return Err(Status::cancelled("no first message"));
@@ -167,7 +174,7 @@ impl Processes for FakeProcesses {
     }
 }
 
-fn output(spec: &ProcessSpec, inputs: Streaming<ProcessInput>) -> Result<Answers<Output>, Status> {
+fn output(spec: &ProcessSpec, inputs: Inputs<ProcessInput>) -> Result<Answers<Output>, Status> {
     let argument = || spec.args[0].parse::<usize>().unwrap();
     let exit = |code| stream::once(async move { Ok(exited(code)) });
     Ok(match spec.program.as_str() {
@@ -181,13 +188,21 @@ fn output(spec: &ProcessSpec, inputs: Streaming<ProcessInput>) -> Result<Answers
                 Err(status) => Some((Err(status), None)),
             }
         })),
+        "deaf" => Box::pin(stream::once(async move {
+            std::future::pending::<()>().await;
+            drop(inputs);
+            Ok(exited(0))
+        })),
         "zeros" => {
             let chunks = stream::iter(
                 (0..argument()).map(|_| Ok(Output::Stdout(vec![0; ZEROS_CHUNK].into()))),
             );
             Box::pin(chunks.chain(exit(0)))
         }
-        "sleep" => Box::pin(stream::pending()),
+        "sleep" => Box::pin(stream::pending().chain(stream::once(async move {
+            drop(inputs);
+            Ok(exited(0))
+        }))),
         "exit" => Box::pin(exit(i32::try_from(argument()).unwrap())),
         program => return Err(posix("ENOENT", program)),
     })
@@ -200,10 +215,42 @@ fn exited(code: i32) -> Output {
     })
 }
 
-pub struct FakeFiles;
+/// Freezes asked for.
+static FREEZES: AtomicUsize = AtomicUsize::new(0);
+/// Request streams that came to their end.
+static FINISHED: AtomicUsize = AtomicUsize::new(0);
+/// Request streams that broke, or were dropped, before their end.
+static BROKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How many writes came to their end.
-static COMMITTED: AtomicUsize = AtomicUsize::new(0);
+/// A request stream of which it is known how it ended.
+struct Inputs<T> {
+    stream: Streaming<T>,
+    finished: bool,
+}
+
+impl<T> Inputs<T> {
+    fn of(request: Request<Streaming<T>>) -> Self {
+        Self {
+            stream: request.into_inner(),
+            finished: false,
+        }
+    }
+
+    async fn message(&mut self) -> Result<Option<T>, Status> {
+        let message = self.stream.message().await;
+        self.finished = matches!(message, Ok(None));
+        message
+    }
+}
+
+impl<T> Drop for Inputs<T> {
+    fn drop(&mut self) {
+        let count = if self.finished { &FINISHED } else { &BROKEN };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub struct FakeFiles;
 
 #[tonic::async_trait]
 impl Files for FakeFiles {
@@ -220,8 +267,9 @@ impl Files for FakeFiles {
                 };
                 Ok(Response::new(Box::pin(stream::repeat_with(chunk).take(16))))
             }
-            "/committed" => {
-                let count = COMMITTED.load(Ordering::SeqCst).to_string();
+            "/ends" => {
+                let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+                let count = format!("{} finished, {} broken", count(&FINISHED), count(&BROKEN));
                 Ok(Response::new(Box::pin(stream::iter([Ok(FileChunk {
                     data: count.into(),
                 })]))))
@@ -234,14 +282,13 @@ impl Files for FakeFiles {
         &self,
         request: Request<Streaming<WriteInput>>,
     ) -> Result<Response<WriteResult>, Status> {
-        let mut inputs = request.into_inner();
+        let mut inputs = Inputs::of(request);
         let mut bytes_written = 0;
         while let Some(input) = inputs.message().await? {
             if let Some(write_input::Input::Data(data)) = input.input {
                 bytes_written += data.len() as u64;
             }
         }
-        COMMITTED.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(WriteResult { bytes_written }))
     }
 

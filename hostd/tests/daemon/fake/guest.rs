@@ -14,6 +14,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use super::Trouble;
 use super::agent::{FakeAgent, FakeFiles, FakeProcesses};
 
+/// Connections that `resets-first` resets.
+const RESETS: u32 = 12;
+
 /// What the agent knows.
 #[derive(Debug)]
 pub struct Guest {
@@ -58,6 +61,7 @@ impl Guest {
 fn accept(listener: &UnixListener, trouble: Trouble, agents: &mpsc::UnboundedSender<UnixStream>) {
     listener.set_nonblocking(false).unwrap();
     let mut idle = Vec::new();
+    let mut resets = 0;
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut line = String::new();
@@ -71,8 +75,10 @@ fn accept(listener: &UnixListener, trouble: Trouble, agents: &mpsc::UnboundedSen
         stream.write_all(b"OK 5000\n").unwrap();
         match trouble {
             Trouble::Silent => idle.push(stream),
+            Trouble::ResetsFirst if resets < RESETS => resets += 1,
             Trouble::Garbage => {
-                drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
+                drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
+                idle.push(stream);
             }
             Trouble::Endless => drop(std::thread::spawn(move || {
                 while stream.write_all(&[0; 65536]).is_ok() {}
@@ -93,6 +99,7 @@ fn serve(guest: Arc<Guest>, connections: mpsc::UnboundedReceiver<UnixStream>) {
             tokio::net::UnixStream::from_std(stream)
         });
         let served = tonic::transport::Server::builder()
+            .max_concurrent_streams(1024)
             .layer(tower::util::MapRequestLayer::new(
                 hostd::api::broken_off::tell_resets,
             ))

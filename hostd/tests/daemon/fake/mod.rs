@@ -20,12 +20,16 @@ pub enum Trouble {
     Garbage,
     /// They are answered with bytes without end.
     Endless,
+    /// The first of them are accepted and reset.
+    ResetsFirst,
     /// Hello is answered with megabytes.
     BigHello,
     /// Enter is answered with another epoch.
     WrongEpoch,
     /// Enter never comes back.
     EnterHangs,
+    /// Freeze is answered with BUSY a few times.
+    FreezeBusy,
     /// Freeze fails.
     FreezeFails,
     /// Save fails.
@@ -47,9 +51,11 @@ const WORDS: &[(&str, Trouble)] = &[
     ("silent", Trouble::Silent),
     ("garbage", Trouble::Garbage),
     ("endless", Trouble::Endless),
+    ("resets-first", Trouble::ResetsFirst),
     ("big-hello", Trouble::BigHello),
     ("wrong-epoch", Trouble::WrongEpoch),
     ("enter-hangs", Trouble::EnterHangs),
+    ("freeze-busy", Trouble::FreezeBusy),
     ("freeze-fails", Trouble::FreezeFails),
     ("save-fails", Trouble::SaveFails),
     ("dies-at-boot", Trouble::DiesAtBoot),
