@@ -20,8 +20,10 @@ use protocol::agent::v1::agent_client::AgentClient;
 use protocol::agent::v1::files_client::FilesClient;
 use protocol::agent::v1::processes_client::ProcessesClient;
 use protocol::agent::v1::{FreezeRequest, HelloRequest, StatsRequest};
+use tokio::time::Instant;
 use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 use transport::Transport;
 
 use crate::error::{Error, Result, chain};
@@ -30,6 +32,9 @@ use crate::error::{Error, Result, chain};
 const MAX_CONTROL_BYTES: usize = 64 << 10;
 /// Freeze flushes file systems; on a slow disk that is long.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+/// Between tries to freeze a busy guest, which itself waits some seconds in each.
+const FIRST_FREEZE_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_FREEZE_PAUSE: Duration = Duration::from_secs(1);
 /// Figures are read from /proc.
 const STATS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -68,11 +73,21 @@ impl Agent {
     }
 
     /// Freezes the sandbox's processes and flushes its file systems. Undone by [`Agent::enter`].
+    ///
+    /// An agent that is busy with a long file operation is asked again: nothing new begins meanwhile.
     pub async fn freeze(&self) -> Result<()> {
-        let mut control = self.control();
-        limited("Freeze", FREEZE_LIMIT, control.freeze(FreezeRequest {}))
-            .await
-            .map(drop)
+        let deadline = Instant::now() + FREEZE_LIMIT;
+        let mut pause = FIRST_FREEZE_PAUSE;
+        loop {
+            let mut control = self.control();
+            let left = deadline.saturating_duration_since(Instant::now());
+            match limited("Freeze", left, control.freeze(FreezeRequest {})).await {
+                Err(error) if is_busy(&error) && Instant::now() + pause < deadline => {}
+                frozen => return frozen.map(drop),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_FREEZE_PAUSE);
+        }
     }
 
     /// Whether the sandbox's processes are frozen.
@@ -113,6 +128,15 @@ async fn limited<T>(
         Ok(Err(status)) => Err(agent_error(status)),
         Err(_) => Err(Error::AgentTimeout { call, limit }),
     }
+}
+
+/// Whether the agent said that file operations did not end in time.
+fn is_busy(error: &Error) -> bool {
+    let Error::Agent(status) = error else {
+        return false;
+    };
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    status.code() == Code::Aborted && reason.as_deref() == Some("BUSY")
 }
 
 /// What an agent said on purpose passes; what looks like a broken agent or connection is told apart.

@@ -110,6 +110,14 @@ async fn a_save_that_fails_leaves_nothing_and_the_sandbox_running() {
 }
 
 #[tokio::test]
+async fn a_guest_that_is_busy_with_files_is_waited_for() {
+    let host = Host::start().await;
+    let id = host.boot("freeze-busy").await.unwrap().id;
+    take(&host, &id, "base").await.unwrap();
+    exec(&host, &id, "exit", &["0"]).await.unwrap();
+}
+
+#[tokio::test]
 async fn names_are_unique_and_can_be_taken_over() {
     let host = Host::start().await;
     let id = host.boot("").await.unwrap().id;
