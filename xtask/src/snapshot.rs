@@ -64,10 +64,14 @@ fn take(host: &Host, deployment: &Deployment, service: &Service<'_>) -> Result<(
     }
 }
 
-/// What a snapshot depends on: the image, and who wrote it.
+/// What a snapshot depends on: the image, who wrote it, and the machine, because a cache may
+/// be carried to another one with another clock.
 fn key(products: &Products) -> Result<String> {
     let images = products.images.as_ref().context("no image was built")?;
-    let mut parts = vec![fs::read_to_string(images.join("default/image.json"))?];
+    let mut parts = vec![
+        fs::read_to_string(images.join("default/image.json"))?,
+        fs::read_to_string("/proc/sys/kernel/random/boot_id")?,
+    ];
     for program in ["hostd", "vmm"] {
         parts.push(digest::of_file(products.program(program)?)?);
     }
