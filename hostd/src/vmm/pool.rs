@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::VmmError;
@@ -20,6 +21,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct VmmPool {
     shared: Arc<Shared>,
+    filler: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,11 @@ impl VmmPool {
             taken: Notify::new(),
             closed: CancellationToken::new(),
         });
-        tokio::spawn(keep_full(shared.clone()));
-        Self { shared }
+        let filler = tokio::spawn(keep_full(shared.clone()));
+        Self {
+            shared,
+            filler: Arc::new(Mutex::new(Some(filler))),
+        }
     }
 
     /// An idle process, or a new one when there is none.
@@ -58,6 +63,15 @@ impl VmmPool {
     /// Ends every idle process and starts no more.
     pub async fn close(&self) {
         self.shared.closed.cancel();
+        let filler = self
+            .filler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(filler) = filler {
+            // Then it adds none. It has nothing to return, and does not panic.
+            let _ = filler.await;
+        }
         let idle = std::mem::take(&mut *self.shared.idle());
         futures::future::join_all(idle.into_iter().map(Vmm::destroy)).await;
     }

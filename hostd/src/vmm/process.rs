@@ -43,7 +43,6 @@ pub struct Vmm {
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
     last_words: Arc<Mutex<String>>,
-    cgroup: Option<Cgroup>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +90,7 @@ impl Launcher {
             tokio::spawn(log_lines(stderr, pid, last_words.clone()));
         }
         let kill = CancellationToken::new();
-        let exit = watch_exit(child, kill.clone());
+        let exit = watch_exit(child, cgroup, kill.clone());
         let (link, events) = Link::start(socket);
         Ok(Vmm {
             link,
@@ -100,7 +99,6 @@ impl Launcher {
             exit,
             kill,
             last_words,
-            cgroup,
         })
     }
 }
@@ -142,18 +140,14 @@ impl Vmm {
         }
     }
 
-    /// Kills the process, waits until it is gone and removes its cgroup.
-    pub async fn destroy(mut self) {
+    /// Kills the process and waits until it and its cgroup are gone.
+    pub async fn destroy(self) {
         self.kill.cancel();
         let mut exit = self.exit.clone();
-        if tokio::time::timeout(KILL_LIMIT, exited(&mut exit))
-            .await
-            .is_err()
-        {
+        // The task that reports the exit then removes the cgroup, and ends.
+        let gone = exit.wait_for(|_| false);
+        if tokio::time::timeout(KILL_LIMIT, gone).await.is_err() {
             tracing::error!(pid = self.pid, "a killed vmm does not go");
-        }
-        if let Some(cgroup) = self.cgroup.take() {
-            cgroup.remove().await;
         }
     }
 
@@ -216,8 +210,12 @@ fn command(path: &Path, state_dir: &Path, socket: OwnedFd) -> Command {
     command
 }
 
-/// Owns the child: reaps it when it ends, kills it when told to.
-fn watch_exit(mut child: Child, kill: CancellationToken) -> watch::Receiver<Option<Exit>> {
+/// Owns the child: reaps it when it ends, kills it when told to, and removes its cgroup in any case.
+fn watch_exit(
+    mut child: Child,
+    cgroup: Option<Cgroup>,
+    kill: CancellationToken,
+) -> watch::Receiver<Option<Exit>> {
     let (report, exit) = watch::channel(None);
     tokio::spawn(async move {
         let first = tokio::select! {
@@ -233,6 +231,9 @@ fn watch_exit(mut child: Child, kill: CancellationToken) -> watch::Receiver<Opti
             }
         };
         report.send_replace(Some(Exit(status.ok())));
+        if let Some(cgroup) = cgroup {
+            cgroup.remove().await;
+        }
     });
     exit
 }

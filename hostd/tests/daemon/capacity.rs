@@ -1,10 +1,13 @@
 //! Limits of the host.
 
+use std::time::{Duration, Instant};
+
 use futures::future::join_all;
+use nix::sys::signal::Signal;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::host::{Host, reason};
+use crate::host::{Host, PATIENCE, reason, vmm_pids};
 
 #[tokio::test]
 async fn a_full_host_says_so_and_has_room_again_later() {
@@ -35,4 +38,29 @@ async fn many_in_a_row_and_at_once_leave_nothing() {
     )
     .await;
     host.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_idle_vmm_that_dies_leaves_no_cgroup() {
+    let host = Host::start().await;
+    host.boot("").await.unwrap();
+    let mount = hostd::host::cgroup::mount_point().unwrap_or_default();
+    let cgroups = |pid: i32| {
+        let parents = std::fs::read_dir(&mount).into_iter().flatten().flatten();
+        let mut paths = parents.map(|parent| parent.path().join(format!("vmm-{pid}")));
+        paths.find(|path| path.exists())
+    };
+    let pids = vmm_pids(host.temp.path());
+    if pids.iter().all(|pid| cgroups(*pid).is_none()) {
+        eprintln!("skipped: this host has no cgroup v2 that tests may write to");
+        return;
+    }
+    for pid in pids {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let started = Instant::now();
+        while let Some(path) = cgroups(pid) {
+            assert!(started.elapsed() < PATIENCE, "{} is left", path.display());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
