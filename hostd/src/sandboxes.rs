@@ -70,14 +70,16 @@ impl Sandboxes {
 
     async fn bear(&self, birth: Birth) -> Result<Arc<Record>> {
         let (actor, commands, sandbox) = Actor::new(self.services.clone(), birth);
-        actor.announce().await?;
         let abandoned = KillOnDrop(Some(sandbox.clone()));
         self.living().insert(sandbox.id().clone(), sandbox.clone());
+        let listed = Listed {
+            registry: self.clone(),
+            id: sandbox.id().clone(),
+        };
         let (created, answer) = oneshot::channel();
-        let (registry, id) = (self.clone(), sandbox.id().clone());
         self.services.tasks.spawn(async move {
             actor.run(commands, created).await;
-            registry.living().remove(&id);
+            drop(listed);
         });
         let result = answer.await.map_err(|_| Error::ShuttingDown)?;
         abandoned.disarm();
@@ -148,6 +150,18 @@ impl Sandboxes {
 
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Sandbox>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a sandbox off the list of the living, even when its task panics.
+struct Listed {
+    registry: Sandboxes,
+    id: SandboxId,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.registry.living().remove(&self.id);
     }
 }
 

@@ -84,7 +84,14 @@ impl Actor {
     }
 
     /// Lives the whole life. `created` is answered when the sandbox has passed its barrier, or has failed to and is gone.
+    ///
+    /// All of it is here, from the first record to the last, so that a caller who goes away at whatever moment leaves no
+    /// record of a sandbox that is not there.
     pub async fn run(mut self, mut commands: Commands, created: oneshot::Sender<Result<()>>) {
+        if let Err(error) = self.announce().await {
+            let _ = created.send(Err(error));
+            return;
+        }
         let (end, console) = match self.create().await {
             Ok(machine) => {
                 // Should the caller be gone, its guard has asked for the end already.
@@ -252,7 +259,7 @@ impl Actor {
     }
 
     /// The first record, written before anything is made, so that a crash leaves a trace of it.
-    pub async fn announce(&self) -> Result<()> {
+    async fn announce(&self) -> Result<()> {
         let record = self.record.borrow().clone();
         self.services
             .database

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::hostd::v1::{
-    ExtendTimeoutRequest, PauseSandboxRequest, ResumeSandboxRequest, SandboxState,
-    SandboxStatsRequest, WatchRequest,
+    ExtendTimeoutRequest, ListSandboxesRequest, PauseSandboxRequest, ResumeSandboxRequest,
+    SandboxState, SandboxStatsRequest, WatchRequest,
 };
 use tonic::Code;
 
@@ -251,6 +251,30 @@ async fn a_create_that_nobody_waits_for_leaves_nothing() {
         > 0
     {
         assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    host.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_create_given_up_at_any_moment_leaves_no_living_record() {
+    let host = Host::start().await;
+    for after in 0..20 {
+        let mut sandboxes = host.sandboxes();
+        let create = sandboxes.create(boot_request(""));
+        // Some are done before they are given up; those are killed.
+        if let Ok(created) = tokio::time::timeout(Duration::from_millis(after), create).await {
+            host.kill(&created.unwrap().into_inner().id).await;
+        }
+    }
+    let started = Instant::now();
+    loop {
+        let request = ListSandboxesRequest::default();
+        let living = host.sandboxes().list(request).await.unwrap().into_inner();
+        if living.sandboxes.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{living:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     host.assert_clean().await;
