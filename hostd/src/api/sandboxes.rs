@@ -1,5 +1,7 @@
 //! Sandboxes.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, stream};
 use protocol::hostd::v1::sandboxes_server::Sandboxes as Service;
 use protocol::hostd::v1::{
@@ -51,11 +53,9 @@ impl Service for SandboxesApi {
         let request = request.into_inner();
         let labels = wire::labels(request.labels);
         check_labels(&labels)?;
-        let states = request
-            .states
-            .into_iter()
-            .map(wire::state)
-            .collect::<Result<_>>()?;
+        // Each once, however often a client names it.
+        let states: BTreeSet<i32> = request.states.into_iter().collect();
+        let states = states.into_iter().map(wire::state).collect::<Result<_>>()?;
         let (size, after) = (
             page::size(request.page_size)?,
             page::sandboxes_after(&request.page_token)?,

@@ -1,6 +1,7 @@
 //! Snapshots.
 
 use ::snapshots::store::Entry;
+use prost::Message;
 use protocol::hostd::v1::snapshots_server::Snapshots;
 use protocol::hostd::v1::{
     CreateSnapshotRequest, DeleteSnapshotRequest, DeleteSnapshotResponse, GetSnapshotRequest,
@@ -12,6 +13,9 @@ use super::{Response, page, wire};
 use crate::sandbox::snapshot::SnapshotRequest;
 use crate::sandbox::spec::check_labels;
 use crate::sandboxes::Sandboxes;
+
+/// A page has to fit one message of 4 MiB; one snapshot is far shorter.
+const MAX_PAGE_BYTES: usize = 2 << 20;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -68,17 +72,22 @@ impl Snapshots for SnapshotsApi {
         let start = after.map_or(0, |after| {
             entries.partition_point(|entry| key(entry) >= after)
         });
-        let page: Vec<&Entry> = entries.iter().skip(start).take(size).collect();
-        let more = start + page.len() < entries.len();
-        let next = page
-            .last()
-            .filter(|_| more)
+        let rest = entries.iter().skip(start).take(size);
+        let mut bytes = 0;
+        let snapshots: Vec<Snapshot> = rest
+            .map(|entry| wire::snapshot(&entry.manifest, entry.name.as_ref()))
+            .take_while(|snapshot| {
+                bytes += snapshot.encoded_len();
+                bytes <= MAX_PAGE_BYTES
+            })
+            .collect();
+        let end = start + snapshots.len();
+        let last = entries.get(..end).and_then(<[Entry]>::last);
+        let next = last
+            .filter(|_| end < entries.len())
             .map(|last| format!("{}.{}", key(last).0, key(last).1));
         Ok(tonic::Response::new(ListSnapshotsResponse {
-            snapshots: page
-                .iter()
-                .map(|entry| wire::snapshot(&entry.manifest, entry.name.as_ref()))
-                .collect(),
+            snapshots,
             next_page_token: next.unwrap_or_default(),
         }))
     }

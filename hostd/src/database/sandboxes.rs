@@ -10,6 +10,10 @@ use super::{Database, DatabaseError};
 use crate::id::SandboxId;
 use crate::sandbox::record::{Record, State};
 
+/// Of a page's records as they are stored, which is no shorter than they are on the wire, where a page has to fit one message
+/// of 4 MiB: consoles of failed sandboxes are long.
+const MAX_PAGE_BYTES: usize = 2 << 20;
+
 /// Which records a list is of.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -93,12 +97,17 @@ impl Database {
             let (sql, values) = query(&filter, after.as_ref(), size);
             let mut list = connection.prepare_cached(&sql)?;
             let rows = list.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
-            let mut records = rows
-                .map(|json| Ok(serde_json::from_str::<Record>(&json?)?))
-                .collect::<Result<Vec<_>, DatabaseError>>()?;
-            // One more than asked for was read, to know whether there is another page.
-            let more = records.len() > size;
-            records.truncate(size);
+            let (mut records, mut bytes, mut more) = (Vec::new(), 0, false);
+            for json in rows {
+                let json = json?;
+                bytes += json.len();
+                // One more than asked for is read, to know whether there is another page.
+                if records.len() == size || (bytes > MAX_PAGE_BYTES && !records.is_empty()) {
+                    more = true;
+                    break;
+                }
+                records.push(serde_json::from_str::<Record>(&json)?);
+            }
             let next = records.last().filter(|_| more).map(|last| Cursor {
                 created: micros(last.created_at),
                 id: last.id.clone(),
@@ -164,4 +173,58 @@ fn micros(time: SystemTime) -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sandbox::record::{CONSOLE_TAIL_BYTES, Failure, FailureReason, Phase};
+
+    fn failed(second: u64) -> Record {
+        let created_at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        Record {
+            id: SandboxId::generate(),
+            phase: Phase::Failed(Failure {
+                reason: FailureReason::GuestReset,
+                message: String::new(),
+                console_tail: "x".repeat(CONSOLE_TAIL_BYTES),
+            }),
+            labels: BTreeMap::new(),
+            vcpus: 1,
+            memory_bytes: 64 << 20,
+            snapshot_id: None,
+            image: "tiny".into(),
+            epoch: None,
+            created_at,
+            ended_at: Some(created_at),
+            expires_at: None,
+            stages: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn long_records_make_short_pages_and_none_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("db")).unwrap();
+        for second in 0..300 {
+            database.put_sandbox(&failed(second)).await.unwrap();
+        }
+        let (mut seen, mut after) = (0, None);
+        loop {
+            let filter = Filter {
+                states: vec![State::Failed],
+                ..Default::default()
+            };
+            let page = database.list_sandboxes(filter, after, 1000).await.unwrap();
+            assert!(page.records.len() <= MAX_PAGE_BYTES / CONSOLE_TAIL_BYTES);
+            seen += page.records.len();
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, 300);
+    }
 }
