@@ -5,7 +5,7 @@
 //! somebody runs on them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use snapshots::store::Snapshot;
 use snapshots::template::Template;
@@ -18,7 +18,7 @@ use crate::store::template_error;
 #[derive(Debug)]
 pub struct Templates {
     cap_bytes: u64,
-    slots: Mutex<Slots>,
+    slots: Arc<Mutex<Slots>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,34 +39,45 @@ impl Templates {
     pub fn new(cap_bytes: u64) -> Self {
         Self {
             cap_bytes,
-            slots: Mutex::default(),
+            slots: Arc::default(),
         }
     }
 
-    /// The template of a snapshot, loaded now if it must be.
+    /// The template of a snapshot, loaded now if it must be. A load goes on when its caller gives up: the next caller finds it
+    /// under way, instead of starting another beside it.
     pub async fn get(&self, snapshot: &Arc<Snapshot>) -> Result<Arc<Template>> {
-        let id = snapshot.manifest().id.as_str();
-        let cell = self.slots().touch(id);
-        let template = match cell.get_or_try_init(|| load(snapshot.clone())).await {
-            Ok(template) => template.clone(),
-            Err(error) => {
-                self.slots().drop_empty(id, &cell);
-                return Err(error);
+        let id = snapshot.manifest().id.to_string();
+        let cell = lock(&self.slots).touch(&id);
+        if let Some(template) = cell.get() {
+            return Ok(template.clone());
+        }
+        let (slots, snapshot, cap) = (self.slots.clone(), snapshot.clone(), self.cap_bytes);
+        let loading = tokio::spawn(async move {
+            match cell.get_or_try_init(|| load(snapshot)).await {
+                Ok(template) => {
+                    let bytes = template.resident_bytes().unwrap_or(template.memory_bytes());
+                    lock(&slots).settle(&id, bytes, cap);
+                    Ok(template.clone())
+                }
+                Err(error) => {
+                    lock(&slots).drop_empty(&id, &cell);
+                    Err(error)
+                }
             }
-        };
-        let bytes = template.resident_bytes().unwrap_or(template.memory_bytes());
-        self.slots().settle(id, bytes, self.cap_bytes);
-        Ok(template)
+        });
+        loading
+            .await
+            .map_err(|error| Error::host("loading a template", &error))?
     }
 
     /// Drops the template of a snapshot that is no more.
     pub fn forget(&self, snapshot_id: &str) {
-        self.slots().by_snapshot.remove(snapshot_id);
+        lock(&self.slots).by_snapshot.remove(snapshot_id);
     }
+}
 
-    fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(slots: &Mutex<Slots>) -> MutexGuard<'_, Slots> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Slots {
