@@ -36,11 +36,11 @@ use crate::sandboxes::Sandboxes;
 
 /// What one stream of a client may hold unread here, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What all streams of a connection may hold together. Larger than a stream's by so much that some dozens of
-/// stalled streams do not stop the others.
-const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Streams that one client may have open.
 const MAX_STREAMS: u32 = 1024;
+/// What all streams of a connection may hold unread together, in bytes. The sum of their windows: however many programs do not
+/// read what a client sends them, its next call comes through.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Headers of a request: a token and the client's own.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// A client that is gone without a word is noticed after these two.
