@@ -12,6 +12,8 @@ use crate::sandbox::record::FailureReason;
 const DOMAIN: &str = "thaw";
 /// Statuses travel in headers, which clients cap, some at 8 KiB: longer messages are cut.
 const MAX_MESSAGE_BYTES: usize = 2048;
+/// Of an agent's details, which travel there too, a third longer as base 64.
+const MAX_DETAILS_BYTES: usize = 4096;
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -114,13 +116,16 @@ fn create_failed(reason: FailureReason) -> (Code, &'static str, Metadata) {
     (code, name, Metadata::new())
 }
 
-/// The agent's code, message and details, but none of its headers.
+/// The agent's code, message and details, but none of its headers. Details that a client's own limit could make it refuse
+/// the whole answer for are left out.
 fn from_agent(status: Status) -> Status {
-    Status::with_details(
-        status.code(),
-        cut(status.message().to_owned()),
-        status.details().to_vec().into(),
-    )
+    let message = cut(status.message().to_owned());
+    match status.details() {
+        details if details.len() <= MAX_DETAILS_BYTES => {
+            Status::with_details(status.code(), message, details.to_vec().into())
+        }
+        _ => Status::new(status.code(), message),
+    }
 }
 
 fn cut(mut text: String) -> String {
@@ -173,5 +178,13 @@ mod tests {
             status.get_error_details().error_info().unwrap().reason,
             "ENOENT"
         );
+    }
+
+    #[test]
+    fn an_agents_endless_details_do_not() {
+        let details = vec![0; MAX_DETAILS_BYTES + 1].into();
+        let agent = Status::with_details(Code::NotFound, "no such file", details);
+        let status = Status::from(Error::Agent(Box::new(agent)));
+        assert_eq!((status.code(), status.details().len()), (Code::NotFound, 0));
     }
 }
