@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{host::Host, products::Products};
+use crate::{exec::signals, host::Host, products::Products};
 
 /// A host that is stopped in the end if it did not run before.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ impl Lease {
     /// # Errors
     /// When none can be had.
     pub fn take(products: &Products) -> Result<Self> {
+        // A signal must not end this program before it has stopped what it starts.
+        signals::watch()?;
         let ran_before = Host::is_running()?;
         Ok(Self {
             host: Host::ready(products)?,

@@ -37,17 +37,30 @@ pub fn cache() -> Result<PathBuf> {
     Ok(directory.canonicalize()?)
 }
 
-/// A directory for sockets, one per cache directory and user. Its path is short because a
-/// socket's path may have 107 bytes only, whatever the length of the cache's own path.
+/// A directory for sockets, one per cache directory and user.
 ///
 /// # Errors
 /// When the directory cannot be made, or belongs to somebody else.
 pub fn runtime(cache: &Path) -> Result<PathBuf> {
+    private("/tmp", cache)
+}
+
+/// A directory for the state of a hostd on this machine: on a disk, unlike [`runtime`]'s perhaps.
+///
+/// # Errors
+/// When the directory cannot be made, or belongs to somebody else.
+pub fn state(cache: &Path) -> Result<PathBuf> {
+    private("/var/tmp", cache)
+}
+
+/// A private directory below `parent`. Its path is short because a socket's path may have 107
+/// bytes only, whatever the length of the cache's own path.
+fn private(parent: &str, cache: &Path) -> Result<PathBuf> {
     let user = nix::unistd::geteuid();
     let key = digest::of_bytes(cache.as_os_str().as_encoded_bytes());
-    let directory = PathBuf::from(format!("/tmp/thaw-{user}-{}", &key[..8]));
+    let directory = PathBuf::from(format!("{parent}/thaw-{user}-{}", &key[..8]));
     match fs::DirBuilder::new().mode(0o700).create(&directory) {
-        Ok(()) => {}
+        Ok(()) => Ok(directory),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let found = fs::symlink_metadata(&directory)?;
             if !found.is_dir() || found.uid() != user.as_raw() || found.mode() & 0o077 != 0 {
@@ -56,8 +69,8 @@ pub fn runtime(cache: &Path) -> Result<PathBuf> {
                     directory.display()
                 );
             }
+            Ok(directory)
         }
-        Err(error) => return Err(error).context(format!("cannot make {}", directory.display())),
+        Err(error) => Err(error).context(format!("cannot make {}", directory.display())),
     }
-    Ok(directory)
 }

@@ -20,7 +20,7 @@ use crate::{
 /// # Errors
 /// When the image does not boot.
 pub fn ensure(host: &Host, products: &Products, deployment: &Deployment) -> Result<String> {
-    let stores = format!("{}/snapshots", host.scratch());
+    let stores = format!("{}/snapshots", host.cache());
     let store = format!("{stores}/{}", key(products)?);
     if host.run(&format!("[ -e {store}/complete ]")).is_ok() {
         return Ok(format!("{store}/snapshots"));

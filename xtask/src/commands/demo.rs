@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::up::new_token;
 use crate::{
     deployment::Deployment,
+    exec::signals,
     lease::Lease,
     paths, products, progress,
     service::{Options, Service},
@@ -160,6 +161,7 @@ impl Thaw {
     }
 
     fn quiet(&self, arguments: &[&str]) -> Result<String> {
+        signals::check()?;
         let output = Command::new(&self.program)
             .args(arguments)
             .env("THAW_ENDPOINT", &self.endpoint)

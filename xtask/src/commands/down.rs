@@ -30,7 +30,9 @@ pub fn run(_: Arguments) -> Result<ExitCode> {
     }
     let here = Host::Here(Here::new()?);
     Service::new(&here, up::NAME).stop()?;
-    fs::remove_dir_all(paths::runtime(&cache)?)?;
+    for directory in [paths::runtime(&cache)?, paths::state(&cache)?] {
+        fs::remove_dir_all(directory)?;
+    }
     let _ = fs::remove_file(cache.join("token"));
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{
     cargo,
     deployment::Deployment,
-    exec::{self, Call},
+    exec::{self, Call, signals},
     lease::Lease,
     products::{self, Products, Set},
     progress, snapshot,
@@ -121,7 +121,9 @@ fn run_cargo_tests(name: &str, command: &mut Command, tally: &mut Tally) -> Resu
         .spawn()
         .context("cannot start cargo")?;
     let mut told = 0;
-    exec::watch(&mut child, &mut |line| told += tally.line(line));
+    if let Some(output) = child.stdout.take() {
+        exec::watch(output, &mut |line| told += tally.line(line));
+    }
     if !child.wait()?.success() {
         tally.step_failed(name, told);
     }
@@ -178,6 +180,7 @@ fn run_programs(
         };
         let mut told = 0;
         let status = exec::run_watched(host, &call, |line| told += tally.line(line))?;
+        signals::check()?;
         if status != 0 {
             tally.step_failed(&title, told);
         }

@@ -2,17 +2,17 @@
 //! exit status pass through.
 
 mod remote;
-mod signals;
+pub mod signals;
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, IsTerminal, stdin, stdout},
+    io::{BufRead, BufReader, IsTerminal, Read, stdin, stdout},
     process::{Child, Command, Stdio},
-    thread::sleep,
+    thread::{self, sleep},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -53,7 +53,7 @@ pub fn run(host: &Host, call: &Call<'_>) -> Result<u8> {
 /// own output. Returns the exit status.
 ///
 /// # Errors
-/// When the host cannot be reached.
+/// When the host cannot be reached, or a signal asked this program to end.
 pub fn run_watched(host: &Host, call: &Call<'_>, mut line: impl FnMut(&str)) -> Result<u8> {
     let mut prepared = Prepared::new(host, call, false)?;
     prepared.command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -61,15 +61,19 @@ pub fn run_watched(host: &Host, call: &Call<'_>, mut line: impl FnMut(&str)) -> 
         .command
         .spawn()
         .context("cannot start the command")?;
-    watch(&mut child, &mut line);
-    prepared.wait(host, child)
+    let output = child.stdout.take().context("the command has no output")?;
+    thread::scope(|scope| {
+        // Reading blocks, and signals are to be passed on meanwhile.
+        let waiting = scope.spawn(|| prepared.wait(host, child));
+        watch(output, &mut line);
+        waiting
+            .join()
+            .unwrap_or_else(|_| bail!("waiting for the command panicked"))
+    })
 }
 
-/// Gives each line of `child`'s output to `line`, and shows it.
-pub fn watch(child: &mut Child, line: &mut impl FnMut(&str)) {
-    let Some(output) = child.stdout.take() else {
-        return;
-    };
+/// Gives each line of `output` to `line`, and shows it.
+pub fn watch(output: impl Read, line: &mut impl FnMut(&str)) {
     let mut reader = BufReader::new(output);
     let mut bytes = Vec::new();
     while reader

@@ -1,8 +1,8 @@
 //! Signals that are passed on instead of ending this program.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Those that users and supervisors send.
@@ -16,6 +16,18 @@ const PASSED_ON: &[Signal] = &[
 /// The last signal that has not been passed on yet; 0 for none.
 static PENDING: AtomicI32 = AtomicI32::new(0);
 
+/// Whether any came at all.
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// Fails once a signal has come: for those who have several things to do, one after the other.
+///
+/// # Errors
+/// When a signal asked this program to end.
+pub fn check() -> Result<()> {
+    ensure!(!CAME.load(Ordering::Relaxed), "interrupted");
+    Ok(())
+}
+
 /// The signal that came since the last call.
 pub fn take() -> Option<i32> {
     Some(PENDING.swap(0, Ordering::Relaxed)).filter(|signal| *signal != 0)
@@ -23,6 +35,7 @@ pub fn take() -> Option<i32> {
 
 extern "C" fn note(signal: i32) {
     PENDING.store(signal, Ordering::Relaxed);
+    CAME.store(true, Ordering::Relaxed);
 }
 
 /// From now on signals are noted.
@@ -37,7 +50,7 @@ pub fn watch() -> Result<()> {
         SigSet::empty(),
     );
     for signal in PASSED_ON {
-        // SAFETY: the handler stores to an atomic and does nothing else.
+        // SAFETY: the handler stores to two atomics and does nothing else.
         unsafe { sigaction(*signal, &action) }?;
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::{digest, paths, products::Set};
 /// This machine.
 #[derive(Debug)]
 pub struct Here {
+    cache: String,
     scratch: String,
     runtime: String,
 }
@@ -25,20 +26,21 @@ impl Here {
     /// When they cannot be made.
     pub fn new() -> Result<Self> {
         let cache = paths::cache()?;
-        let scratch = cache.join("here");
-        fs::create_dir_all(&scratch)?;
-        let text = |path: PathBuf| {
-            path.to_str()
-                .map(str::to_owned)
-                .context("a path is not UTF-8")
-        };
+        let kept = cache.join("here");
+        fs::create_dir_all(&kept)?;
         Ok(Self {
-            scratch: text(scratch)?,
+            cache: text(kept)?,
+            scratch: text(paths::state(&cache)?)?,
             runtime: text(paths::runtime(&cache)?)?,
         })
     }
 
-    /// Where state is kept.
+    /// What `down` leaves.
+    pub fn cache(&self) -> &str {
+        &self.cache
+    }
+
+    /// Where state is while something runs.
     pub fn scratch(&self) -> &str {
         &self.scratch
     }
@@ -58,7 +60,7 @@ impl Here {
             .map(|(name, path)| format!("{name} {}", path.display()));
         let names: Vec<String> = names.collect();
         let key = digest::of_parts(names.iter().map(String::as_str));
-        let directory = Path::new(&self.scratch).join("sets").join(&key[..16]);
+        let directory = Path::new(&self.runtime).join("sets").join(&key[..16]);
         fs::create_dir_all(&directory)?;
         for (name, path) in set {
             let link = directory.join(name);
@@ -77,4 +79,11 @@ impl Here {
         let output = run(command("sh").arg("-c").arg(line))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+fn text(path: PathBuf) -> Result<String> {
+    path.into_os_string()
+        .into_string()
+        .ok()
+        .context("a path is not UTF-8")
 }

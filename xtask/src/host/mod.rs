@@ -70,7 +70,15 @@ impl Host {
         }
     }
 
-    /// A directory of the host for state: on a disk, and kept.
+    /// A directory of the host for what is slow to make again: `down` leaves it.
+    pub fn cache(&self) -> &str {
+        match self {
+            Self::Here(here) => here.cache(),
+            Self::Virtual(_) => "/scratch",
+        }
+    }
+
+    /// A directory of the host for state, on a disk.
     pub fn scratch(&self) -> &str {
         match self {
             Self::Here(here) => here.scratch(),

@@ -36,7 +36,7 @@ use serde_json::json;
 
 pub use self::ssh::Ssh;
 use self::{keys::Keys, machine::Record, shelf::Shelf};
-use crate::{cache, paths, products::Set, progress, tools};
+use crate::{cache, exec::signals, paths, products::Set, progress, tools};
 
 /// Booting takes seconds; ten times that on a machine that is busy with other things.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -222,7 +222,10 @@ fn scratch(directory: &Path) -> Result<PathBuf> {
 fn await_ready(record: &Record, runtime: &Path, console: &Path) -> Result<()> {
     let shown = || String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
     let ended = || !record.is_alive(runtime);
-    wait_until(BOOT_PATIENCE, || shown().contains(READY) || ended());
+    let interrupted = || signals::check().is_err();
+    wait_until(BOOT_PATIENCE, || {
+        shown().contains(READY) || ended() || interrupted()
+    });
     let shown = shown();
     if shown.contains(READY) && !ended() {
         return Ok(());
