@@ -17,7 +17,7 @@ pub struct Footprint {
     pub processes: Vec<String>,
     /// Sandboxes' directories with their sockets, and temporary files.
     pub files: Vec<String>,
-    /// Names of cgroups.
+    /// Names of cgroups, without the numbers in them.
     pub cgroups: Vec<String>,
     /// Open descriptors of hostd.
     pub descriptors: usize,
@@ -74,7 +74,16 @@ fn names(ancestor: u32) -> Vec<String> {
 fn cgroups() -> Vec<String> {
     let mut found = procfs::files_below(Path::new("/sys/fs/cgroup"));
     found.retain(|path| Path::new(path).is_dir());
-    found
+    // A pool's new process has another number than the one that it stands in for.
+    let mut names: Vec<String> = found.iter().map(|path| without_number(path)).collect();
+    names.sort();
+    names
+}
+
+/// A name without the process id at its end.
+fn without_number(path: &str) -> String {
+    path.trim_end_matches(|c: char| c.is_ascii_digit())
+        .to_owned()
 }
 
 /// Each element of the first is in the second at least as often; both are sorted.
@@ -86,6 +95,11 @@ fn is_subset(few: &[String], many: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_number_goes() {
+        assert_eq!(without_number("/a/thaw-1f/vmm-123"), "/a/thaw-1f/vmm-");
+    }
 
     #[test]
     fn repeated_names_count() {
