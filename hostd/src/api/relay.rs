@@ -2,7 +2,8 @@
 //! the other's data pile up here.
 //!
 //! There are no queues: a message is asked for only when the other side has room for it (HTTP/2 windows at both ends).
-//! When the sandbox ends, or the client sends what it may not, both sides learn at once.
+//! When the sandbox ends, or the client sends what it may not, both sides learn at once: dropping the call to an agent
+//! resets it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl Objection {
 }
 
 /// A client's stream as the agent's requests. At a wrong message or a broken connection the objection is
-/// raised and the stream stays open: it must not look as if the client had finished.
+/// raised and the stream stays open: it must not look as if the client had finished. The call's end then resets it.
 pub fn requests<T: Send + 'static, R: Send + 'static>(
     first: R,
     rest: Streaming<T>,

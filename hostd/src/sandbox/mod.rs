@@ -183,7 +183,12 @@ impl Sandbox {
                 }
                 tokio::select! {
                     _ = open.changed() => {}
-                    _ = self.ended() => {}
+                    record = self.ended() => {
+                        return Err(Error::NotRunning {
+                            id: self.id().clone(),
+                            phase: record.phase.clone(),
+                        });
+                    }
                 }
             }
         };
