@@ -105,7 +105,11 @@ async fn run_one(test: Test, shared: &Shared) -> Result<Completion, Failed> {
     match result.and(cleared) {
         Ok(()) => Ok(Completion::Completed),
         Err(error) if error.is::<Missing>() => cannot_run(test.name, &error, shared),
-        Err(error) => Err(format!("{error:?}\n--- hostd's log ends\n{}", host.log_tail()).into()),
+        Err(error) => {
+            let (failures, log) = (host.failures().await, host.log_tail());
+            let report = format!("{error:?}\n--- failed sandboxes\n{failures}\n--- hostd\n{log}");
+            Err(report.into())
+        }
     }
 }
 

@@ -71,7 +71,7 @@ async fn memory_is_as_asked_for(host: Arc<Host>) -> Result {
             .parse()?;
         // The kernel keeps some of it for itself.
         ensure!(
-            (mib * 3 / 4..=mib).contains(&(kib >> 10)),
+            (mib / 2..=mib).contains(&(kib >> 10)),
             "{kib} KiB of {mib} MiB"
         );
         sandbox.kill().await?;

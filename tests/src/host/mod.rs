@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::hostd::v1::{
-    CreateSandboxRequest, HealthRequest, KillSandboxRequest, ListSandboxesRequest,
+    CreateSandboxRequest, HealthRequest, KillSandboxRequest, ListSandboxesRequest, SandboxState,
 };
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -30,6 +30,8 @@ use crate::{Clients, Sandbox};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end of the process; it ends its sandboxes first.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Failed sandboxes whose consoles a failed test shows.
+const SHOWN_FAILURES: u32 = 3;
 /// Lines of its log that a failed test shows.
 const LOG_LINES: usize = 40;
 
@@ -168,6 +170,28 @@ impl Host {
             self.clients.sandboxes().kill(request).await?;
         }
         Ok(())
+    }
+
+    /// What the sandboxes that failed most recently said last, for whoever looks for a reason.
+    pub async fn failures(&self) -> String {
+        let request = ListSandboxesRequest {
+            page_size: SHOWN_FAILURES,
+            states: vec![SandboxState::Failed.into()],
+            ..Default::default()
+        };
+        let Ok(list) = self.clients.sandboxes().list(request).await else {
+            return String::new();
+        };
+        let failed = list.into_inner().sandboxes.into_iter();
+        let said = failed.filter_map(|sandbox| {
+            let failure = sandbox.failure?;
+            let (reason, console) = (failure.reason, failure.console_tail);
+            Some(format!(
+                "{} {reason}: {}\n{console}",
+                sandbox.id, failure.message
+            ))
+        });
+        said.collect::<Vec<_>>().join("\n")
     }
 
     /// The end of its log.
