@@ -181,7 +181,13 @@ impl Terminal {
     /// Waits until `thaw` has ended.
     pub async fn wait(&mut self) -> crate::Result<ExitStatus> {
         let ended = tokio::time::timeout(SOON, self.child.wait()).await;
-        Ok(ended.context("thaw does not end")??)
+        if ended.is_err() {
+            let mut rest = [0; 4096];
+            let count = self.master.read(&mut rest).unwrap_or_default();
+            let shown = String::from_utf8_lossy(rest.get(..count).unwrap_or_default());
+            bail!("thaw does not end; the terminal shows {shown:?}");
+        }
+        Ok(ended??)
     }
 
     /// Whether the terminal is as a shell wants to find it.

@@ -235,13 +235,16 @@ async fn a_terminal_follows_ours(host: Arc<Host>) -> Result {
     tokio::time::sleep(Duration::from_secs(1)).await;
     terminal.write(b"\r").await?;
     terminal.read_until("40 100").await?;
-    ensure!(terminal.wait().await?.code() == Some(9));
+    ensure!(terminal.wait().await.context("after the resize")?.code() == Some(9));
 
-    let mut terminal = Terminal::run(&thaw, &["run", "cat"], (24, 80))?;
+    // Typed before the program has said something, it would be for the terminal here.
+    let line = "echo ready; cat";
+    let mut terminal = Terminal::run(&thaw, &["run", "--", "sh", "-c", line], (24, 80))?;
+    terminal.read_until("ready").await?;
     terminal.write(b"hello\r").await?;
-    terminal.read_until("hello").await?;
+    terminal.read_until("hello\r\nhello").await?;
     terminal.write(&[3]).await?;
-    ensure!(terminal.wait().await?.code() == Some(130));
+    ensure!(terminal.wait().await.context("after Ctrl-C")?.code() == Some(130));
     ensure!(terminal.is_cooked()?, "the terminal is left in raw mode");
     Ok(())
 }
