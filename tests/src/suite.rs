@@ -17,7 +17,7 @@ use crate::host::HostOptions;
 use crate::products::{Missing, Products, must_run};
 
 /// What takes longer hangs. An emulated host boots a guest in up to half a minute under load.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 type Body = Box<dyn FnOnce(Arc<Host>) -> Pin<Box<dyn Future<Output = crate::Result>>> + Send>;
 

@@ -1,6 +1,6 @@
 //! Signals that are passed on instead of ending this program.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -16,15 +16,16 @@ const PASSED_ON: &[Signal] = &[
 /// The last signal that has not been passed on yet; 0 for none.
 static PENDING: AtomicI32 = AtomicI32::new(0);
 
-/// Whether any came at all.
-static CAME: AtomicBool = AtomicBool::new(false);
+/// The last signal that came at all; 0 for none.
+static CAME: AtomicI32 = AtomicI32::new(0);
 
 /// Fails once a signal has come: for those who have several things to do, one after the other.
 ///
 /// # Errors
 /// When a signal asked this program to end.
 pub fn check() -> Result<()> {
-    ensure!(!CAME.load(Ordering::Relaxed), "interrupted");
+    let signal = CAME.load(Ordering::Relaxed);
+    ensure!(signal == 0, "interrupted by signal {signal}");
     Ok(())
 }
 
@@ -35,7 +36,7 @@ pub fn take() -> Option<i32> {
 
 extern "C" fn note(signal: i32) {
     PENDING.store(signal, Ordering::Relaxed);
-    CAME.store(true, Ordering::Relaxed);
+    CAME.store(signal, Ordering::Relaxed);
 }
 
 /// From now on signals are noted.
