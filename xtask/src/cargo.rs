@@ -18,6 +18,14 @@ const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::checkout());
+    // What cargo told this program of its own package is not for others: a build script that
+    // watches one of these would run again whenever cargo is called from elsewhere.
+    for (name, _) in std::env::vars_os() {
+        let ours = |prefix: &str| name.to_string_lossy().starts_with(prefix);
+        if ours("CARGO_PKG_") || ours("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
 
@@ -66,11 +74,26 @@ pub fn run(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `cargo`, a build, and returns name and path of the test programs that it made.
+/// A test program.
+#[derive(Debug)]
+pub struct TestProgram {
+    /// Name of its package.
+    pub package: String,
+    /// Name of its file in `tests/`, or of the library or program whose own tests it has.
+    pub name: String,
+    /// Whether it is a file in `tests/`.
+    pub is_integration: bool,
+    /// The program.
+    pub path: PathBuf,
+    /// Where cargo would run it.
+    pub directory: PathBuf,
+}
+
+/// Runs `cargo`, a build, and returns the test programs that it made.
 ///
 /// # Errors
 /// When it fails; it has said why.
-pub fn test_programs(cargo: &mut Command) -> Result<Vec<(String, PathBuf)>> {
+pub fn test_programs(cargo: &mut Command) -> Result<Vec<TestProgram>> {
     let output = cargo
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
@@ -85,14 +108,41 @@ pub fn test_programs(cargo: &mut Command) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// A line of cargo's output, if it is about a test program.
-fn test_program(line: &str) -> Option<(String, PathBuf)> {
+fn test_program(line: &str) -> Option<TestProgram> {
     let message: Value = serde_json::from_str(line).ok()?;
+    if !message.get("profile")?.get("test")?.as_bool()? {
+        return None;
+    }
     let target = message.get("target")?;
-    let is_test = target
-        .get("kind")?
-        .as_array()?
-        .iter()
-        .any(|kind| kind == "test");
-    let program = message.get("executable")?.as_str()?;
-    is_test.then(|| Some((target.get("name")?.as_str()?.to_owned(), program.into())))?
+    let kinds = target.get("kind")?.as_array()?;
+    let manifest = PathBuf::from(message.get("manifest_path")?.as_str()?);
+    let directory = manifest.parent()?.to_owned();
+    Some(TestProgram {
+        package: directory.file_name()?.to_str()?.to_owned(),
+        name: target.get("name")?.as_str()?.to_owned(),
+        is_integration: kinds.iter().any(|kind| kind == "test"),
+        path: message.get("executable")?.as_str()?.into(),
+        directory,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_programs_are_told_from_the_rest() {
+        let message = |test: bool| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/net/Cargo.toml",
+                    "target":{{"kind":["test"],"name":"it"}},"profile":{{"test":{test}}},
+                    "executable":"/t/it-1"}}"#
+            )
+        };
+        let found = test_program(&message(true)).unwrap();
+        assert_eq!((&*found.package, &*found.name), ("net", "it"));
+        assert!(found.is_integration && found.directory.ends_with("net"));
+        assert!(test_program(&message(false)).is_none());
+        assert!(test_program("a warning").is_none());
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    cargo,
+    cargo::{self, TestProgram},
     deployment::Deployment,
     exec::{self, Call, signals},
     lease::Lease,
@@ -18,7 +18,9 @@ use crate::{
     tally::Tally,
 };
 
-/// Tests in the package `tests` that need cargo and no host.
+/// The package whose tests need a host, but for those in [`NATIVE`] and its library's own.
+const END_TO_END: &str = "tests";
+/// Tests in that package that need cargo and no host.
 const NATIVE: &[&str] = &["edges"];
 
 /// Run all tests: formatting, lints, each crate's own, and the end-to-end tests where VMs can run.
@@ -34,122 +36,102 @@ pub struct Arguments {
     /// Only the end-to-end tests.
     #[arg(long)]
     end_to_end: bool,
-    /// Test programs that were built before, whatever the sources say.
-    #[arg(long)]
-    no_build: bool,
+    /// Only this end-to-end test program, by its name in tests/tests. May be repeated.
+    #[arg(long, value_name = "NAME", conflicts_with = "native")]
+    program: Vec<String>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the host cannot be had. Tests that fail are no error, but end with status 1.
+/// When something does not build, or the host cannot be had. Tests that fail are no error, but end
+/// with status 1.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref();
+    let only_end_to_end = arguments.end_to_end || !arguments.program.is_empty();
     let mut tally = Tally::default();
-    if filter.is_none() && !arguments.end_to_end {
-        checks(&mut tally)?;
+    if filter.is_none() && !only_end_to_end {
+        check("formatting", &["fmt", "--all", "--check"], &mut tally)?;
     }
-    if !arguments.end_to_end {
-        native(filter, &mut tally)?;
+    let (products, tests) = match arguments.native {
+        true => (None, products::tests()?),
+        false => products::get_with_tests().map(|(products, tests)| (Some(products), tests))?,
+    };
+    if filter.is_none() && !only_end_to_end {
+        // After the build, and with its profile: build scripts and macros are there already.
+        let lints = "clippy --release --workspace --all-targets --quiet -- -D warnings";
+        check("lints", &lints.split(' ').collect::<Vec<_>>(), &mut tally)?;
     }
-    if !arguments.native
-        && let Err(error) = end_to_end(filter, arguments.no_build, &mut tally)
-    {
-        eprintln!("error: {error:#}");
-        tally.step_failed("end-to-end tests", 0);
+    let (end_to_end, native): (Vec<_>, Vec<_>) = tests.into_iter().partition(needs_host);
+    if !only_end_to_end {
+        run_native(&native, filter, &mut tally)?;
+    }
+    if let Some(products) = products {
+        let mut programs: Set = end_to_end
+            .into_iter()
+            .filter(|test| arguments.program.is_empty() || arguments.program.contains(&test.name))
+            .map(|test| (test.name, test.path))
+            .collect();
+        programs.sort();
+        if let Err(error) = run_end_to_end(&products, programs, filter, &mut tally) {
+            eprintln!("error: {error:#}");
+            tally.step_failed("end-to-end tests", 0);
+        }
     }
     Ok(tally.finish())
 }
 
+fn needs_host(test: &TestProgram) -> bool {
+    test.package == END_TO_END && test.is_integration && !NATIVE.contains(&test.name.as_str())
+}
+
 /// What every change must keep: the same here as in CI.
-fn checks(tally: &mut Tally) -> Result<()> {
-    for (name, arguments) in [
-        ("formatting", &["fmt", "--all", "--check"][..]),
-        (
-            "lints",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-    ] {
-        let step = progress::section(name);
-        let status = cargo::cargo()
-            .args(arguments)
-            .stdin(Stdio::null())
-            .status()?;
-        tally.check(name, status.success());
-        step.done();
-    }
+fn check(name: &str, arguments: &[&str], tally: &mut Tally) -> Result<()> {
+    let step = progress::section(name);
+    let status = cargo::cargo()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status()?;
+    tally.check(name, status.success());
+    step.done();
     Ok(())
 }
 
 /// Each crate's own tests.
-fn native(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let mut all = cargo::cargo();
-    all.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "tests",
-        "--no-fail-fast",
-    ]);
-    let mut harness = cargo::cargo();
-    harness.args(["test", "--package", "tests", "--no-fail-fast", "--lib"]);
-    harness.args(NATIVE.iter().flat_map(|name| ["--test", name]));
-    for (name, command) in [
-        ("the crates' own tests", &mut all),
-        ("the harness's own tests", &mut harness),
-    ] {
-        let step = progress::section(name);
-        command.arg("--").args(filter);
-        run_cargo_tests(name, command, tally)?;
-        step.done();
+fn run_native(tests: &[TestProgram], filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let step = progress::section("the crates' own tests");
+    for test in tests {
+        let name = format!("{}: {}", test.package, test.name);
+        println!("\n{name}");
+        let mut child = Command::new(&test.path)
+            .args(filter)
+            .current_dir(&test.directory)
+            .env("CARGO_MANIFEST_DIR", &test.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", test.path.display()))?;
+        let mut told = 0;
+        if let Some(output) = child.stdout.take() {
+            exec::watch(output, &mut |line| told += tally.line(line));
+        }
+        if !child.wait()?.success() {
+            tally.step_failed(&name, told);
+        }
     }
-    Ok(())
-}
-
-fn run_cargo_tests(name: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    let mut told = 0;
-    if let Some(output) = child.stdout.take() {
-        exec::watch(output, &mut |line| told += tally.line(line));
-    }
-    if !child.wait()?.success() {
-        tally.step_failed(name, told);
-    }
+    step.done();
     Ok(())
 }
 
 /// The tests in package `tests`, each program on the host with the products beside it.
-fn end_to_end(filter: Option<&str>, no_build: bool, tally: &mut Tally) -> Result<()> {
-    let products = products::get(no_build)?;
-    let step = progress::section("building the end-to-end tests");
-    let mut build = cargo::cargo();
-    build.args([
-        "test",
-        "--release",
-        "--package",
-        "tests",
-        "--tests",
-        "--no-run",
-    ]);
-    let mut programs = cargo::test_programs(&mut build)?;
-    programs.retain(|(name, _)| !NATIVE.contains(&name.as_str()));
-    programs.sort();
-    step.done();
-
-    let lease = Lease::take(&products)?;
-    let ran = run_programs(&lease, &products, programs, filter, tally);
+fn run_end_to_end(
+    products: &Products,
+    programs: Set,
+    filter: Option<&str>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let lease = Lease::take(products)?;
+    let ran = run_programs(&lease, products, programs, filter, tally);
     lease.end()?;
     ran
 }

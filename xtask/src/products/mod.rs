@@ -1,27 +1,24 @@
-//! What the repository builds: programs for a host, and the default image.
+//! What the repository builds: programs for a host, tests, and the default image.
 
 mod image;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, paths, progress};
+use crate::{
+    cargo::{self, TestProgram},
+    paths, progress,
+};
 
 /// A set of files, each with its path in the set.
 pub type Set = Vec<(String, PathBuf)>;
 
-/// Programs that run on a host, and the package of each.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("hostd", "hostd"),
-    ("thaw", "hostd"),
-    ("vmm", "vmm"),
-    ("images", "images"),
-    ("bench-restore", "tests"),
-];
+/// Programs that run on a host.
+const PROGRAMS: &[&str] = &["hostd", "thaw", "vmm", "images", "bench-restore"];
 
-/// Static programs, which run in guests, and the package of each.
-const GUEST_PROGRAMS: &[(&str, &str)] = &[("guest-agent", "guest-agent"), ("fake-agent", "tests")];
+/// Static programs, which run in guests. Each is a package of that name.
+const GUEST_PROGRAMS: &[&str] = &["guest-agent", "fake-agent"];
 
 /// What was built.
 #[derive(Debug)]
@@ -38,21 +35,56 @@ pub struct Products {
 /// When a build fails, or packages for the image cannot be had.
 pub fn get(no_build: bool) -> Result<Products> {
     if !no_build {
-        build_programs()?;
+        let step = progress::section("building programs");
+        cargo::run(&mut build_workspace())?;
+        step.done();
+        build_guest_programs()?;
     }
+    collect()
+}
+
+/// Everything, up to date, and with it every test program.
+///
+/// # Errors
+/// When a build fails, or packages for the image cannot be had.
+pub fn get_with_tests() -> Result<(Products, Vec<TestProgram>)> {
+    let tests = tests()?;
+    build_guest_programs()?;
+    Ok((collect()?, tests))
+}
+
+/// Every test program, and the programs that they run.
+///
+/// # Errors
+/// When the build fails.
+pub fn tests() -> Result<Vec<TestProgram>> {
+    let step = progress::section("building programs and tests");
+    let tests = cargo::test_programs(build_workspace().arg("--tests"))?;
+    step.done();
+    Ok(tests)
+}
+
+/// One call for all packages: with fewer, features would differ, and much would be built twice.
+fn build_workspace() -> Command {
+    let mut build = cargo::cargo();
+    build.args(["build", "--release", "--workspace", "--bins"]);
+    build
+}
+
+fn build_guest_programs() -> Result<()> {
+    let step = progress::section("building the guest's programs");
+    let mut build = cargo::cargo_build_static();
+    build.args(GUEST_PROGRAMS.iter().flat_map(|name| ["--package", name]));
+    cargo::run(&mut build)?;
+    step.done();
+    Ok(())
+}
+
+fn collect() -> Result<Products> {
     let programs = existing_programs();
     let agent = programs.iter().find(|(name, _)| name == "guest-agent");
     let images = agent.map(|(_, path)| image::build(path)).transpose()?;
     Ok(Products { programs, images })
-}
-
-fn build_programs() -> Result<()> {
-    let step = progress::section("building programs");
-    let mut host = cargo::cargo();
-    cargo::run(host.args(["build", "--release"]).args(selection(PROGRAMS)))?;
-    cargo::run(cargo::cargo_build_static().args(selection(GUEST_PROGRAMS)))?;
-    step.done();
-    Ok(())
 }
 
 fn existing_programs() -> Set {
@@ -64,7 +96,7 @@ fn existing_programs() -> Set {
     for (names, directory) in directories {
         let paths = names
             .iter()
-            .map(|(name, _)| ((*name).to_owned(), directory.join(name)));
+            .map(|name| ((*name).to_owned(), directory.join(name)));
         programs.extend(paths.filter(|(_, path)| path.exists()));
     }
     programs
@@ -81,12 +113,4 @@ impl Products {
             .map(|(_, path)| path)
             .with_context(|| format!("{name} was not built"))
     }
-}
-
-/// Selects programs on cargo's command line.
-fn selection(programs: &[(&'static str, &'static str)]) -> Vec<&'static str> {
-    programs
-        .iter()
-        .flat_map(|(name, package)| ["--package", package, "--bin", name])
-        .collect()
 }
