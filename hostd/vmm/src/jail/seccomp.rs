@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
 use super::{JailError, rules};
@@ -101,14 +101,48 @@ fn allow(calls: &[i64], ioctls: &[u64], otherwise: &SeccompAction) -> Result<Fil
         }
     }
     table.insert(libc::SYS_ioctl, argument_is_one_of(IOCTL_REQUEST, ioctls)?);
-    compile(table, otherwise.clone(), SeccompAction::Allow)
+    let mut program = no_path_exists().to_vec();
+    program.extend(compile(table, otherwise.clone(), SeccompAction::Allow)?);
+    Ok(Filter(Some(Arc::new(program))))
+}
+
+/// The start of a filter by which opening a path fails with `ENOENT` instead of being a violation.
+///
+/// The C library opens paths on its own account: its allocator reads the overcommit policy before it
+/// shrinks a heap, and does without when there is none.
+fn no_path_exists() -> [sock_filter; 5] {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let statement = |code, k| sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let jump = |call: i64, jt, jf| sock_filter {
+        code: JUMP_IF_EQUAL,
+        jt,
+        jf,
+        k: call as u32,
+    };
+    // Calls of another architecture that have these numbers end in the same answer.
+    [
+        statement(LOAD, std::mem::offset_of!(libc::seccomp_data, nr) as u32),
+        jump(libc::SYS_openat, 2, 0),
+        jump(libc::SYS_open, 1, 0),
+        statement(JUMP, 1),
+        statement(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOENT as u32),
+    ]
 }
 
 /// A filter that allows everything but these requests of `ioctl`.
 fn forbid_ioctls(ioctls: &[u64], action: &SeccompAction) -> Result<Filter, JailError> {
     let rules = argument_is_one_of(IOCTL_REQUEST, ioctls)?;
     let table = BTreeMap::from([(libc::SYS_ioctl, rules)]);
-    compile(table, SeccompAction::Allow, action.clone())
+    let program = compile(table, SeccompAction::Allow, action.clone())?;
+    Ok(Filter(Some(Arc::new(program))))
 }
 
 /// Position of the request among the arguments of `ioctl`.
@@ -130,12 +164,11 @@ fn compile(
     table: BTreeMap<i64, Vec<SeccompRule>>,
     otherwise: SeccompAction,
     matched: SeccompAction,
-) -> Result<Filter, JailError> {
+) -> Result<BpfProgram, JailError> {
     let filter = SeccompFilter::new(table, otherwise, matched, TargetArch::x86_64);
-    let program = filter
+    filter
         .and_then(BpfProgram::try_from)
-        .map_err(JailError::Compile)?;
-    Ok(Filter(Some(Arc::new(program))))
+        .map_err(JailError::Compile)
 }
 
 #[cfg(test)]
@@ -145,5 +178,19 @@ mod tests {
     #[test]
     fn the_rules_compile() {
         Filters::compile(OnViolation::Kill).unwrap();
+    }
+
+    #[test]
+    fn no_path_can_be_opened_and_trying_is_no_violation() {
+        let filters = Filters::compile(OnViolation::Kill).unwrap();
+        for filter in [filters.vcpu, filters.device] {
+            let tried = std::thread::spawn(move || {
+                super::super::identity::seal().unwrap();
+                filter.install().unwrap();
+                std::fs::File::open("/proc/self/status").map_err(|error| error.kind())
+            });
+            let answer = tried.join().unwrap();
+            assert_eq!(answer.err(), Some(std::io::ErrorKind::NotFound));
+        }
     }
 }
