@@ -132,6 +132,11 @@ fn run_end_to_end(
 ) -> Result<()> {
     let lease = Lease::take(products)?;
     let ran = run_programs(&lease, products, programs, filter, tally);
+    if ran.is_err()
+        && let Some(symptoms) = lease.host.symptoms()
+    {
+        eprintln!("{} no longer answers\n{symptoms}", lease.host.describe());
+    }
     lease.end()?;
     ran
 }

@@ -70,6 +70,14 @@ impl Host {
         }
     }
 
+    /// What can be seen from outside of a host that no longer answers; `None` when it answers.
+    pub fn symptoms(&self) -> Option<String> {
+        match self {
+            Self::Virtual(host) if host.ssh().run("true").is_err() => Some(host.symptoms()),
+            _ => None,
+        }
+    }
+
     /// A directory of the host for what is slow to make again: `down` leaves it.
     pub fn cache(&self) -> &str {
         match self {

@@ -132,6 +132,19 @@ impl VirtualHost {
         let _ = qmp::monitor(&machine::qmp_socket(&self.runtime), &line);
     }
 
+    /// What can be seen of it from outside when it no longer answers: its processors, and the end of its
+    /// console.
+    pub fn symptoms(&self) -> String {
+        let socket = machine::qmp_socket(&self.runtime);
+        let registers = qmp::ask_monitor(&socket, "info registers -a");
+        let console = fs::read(self.directory.join("console.log")).unwrap_or_default();
+        format!(
+            "--- processors\n{}\n--- console\n{}",
+            registers.unwrap_or_else(|error| format!("{error:#}")),
+            tail(&String::from_utf8_lossy(&console))
+        )
+    }
+
     /// Stops it and removes its sockets. What is in the cache stays.
     ///
     /// # Errors
@@ -233,12 +246,18 @@ fn await_ready(record: &Record, runtime: &Path, console: &Path) -> Result<()> {
     if !ended() {
         kill(Pid::from_raw(record.pid), Signal::SIGKILL)?;
     }
-    let lines: Vec<&str> = shown.lines().collect();
-    let tail = lines[lines.len().saturating_sub(30)..].join("\n");
     bail!(
-        "the virtual host did not boot; its console ({}) ends with\n{tail}",
-        console.display()
+        "the virtual host did not boot; its console ({}) ends with\n{}",
+        console.display(),
+        tail(&shown)
     )
+}
+
+/// The last lines of a console.
+fn tail(text: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 /// A port of 127.0.0.1 that is free now.

@@ -48,13 +48,21 @@ pub fn execute(socket: &Path, command: &str, arguments: Value) -> Result<Value> 
 /// # Errors
 /// When QEMU cannot be reached or prints anything, which for the commands used here is a complaint.
 pub fn monitor(socket: &Path, line: &str) -> Result<()> {
+    match ask_monitor(socket, line)?.trim() {
+        "" => Ok(()),
+        complaint => bail!("{complaint}"),
+    }
+}
+
+/// What QEMU's human monitor prints for a line.
+///
+/// # Errors
+/// When QEMU cannot be reached.
+pub fn ask_monitor(socket: &Path, line: &str) -> Result<String> {
     let printed = execute(
         socket,
         "human-monitor-command",
         json!({"command-line": line}),
     )?;
-    match printed.as_str().map(str::trim) {
-        Some("") | None => Ok(()),
-        Some(complaint) => bail!("{complaint}"),
-    }
+    Ok(printed.as_str().unwrap_or_default().to_owned())
 }
