@@ -24,7 +24,8 @@ const LIST: &str = ".digests.json";
 const KEY_DIGITS: usize = 16;
 
 /// Returns the directory of entry `name` made from `inputs`; builds it with `build` when it is
-/// missing or its files are not what they were. Entries of that name made from other inputs go.
+/// missing or its files are not what they were. Of the entries of that name made from other inputs
+/// the newest stays, because something that runs may still use it; the others go.
 ///
 /// # Errors
 /// What `build` returns, and failures of the file system.
@@ -40,6 +41,10 @@ pub fn entry(
         return Ok(directory);
     }
     let step = progress::step(format!("building {name}"));
+    // A damaged one is in the way of the new one.
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
     remove_others(cache, name)?;
     let work = cache.join(format!("{name}-new"));
     fs::create_dir(&work)?;
@@ -56,7 +61,19 @@ pub fn entry(
 /// # Errors
 /// When the lock's file cannot be made.
 pub fn lock(cache: &Path) -> Result<Flock<File>> {
-    let file = File::create(cache.join("lock"))?;
+    lock_file(cache, "lock")
+}
+
+/// Orders those who take the default image's snapshot, which is longer than [`lock`] is to be held.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub fn lock_snapshots(cache: &Path) -> Result<Flock<File>> {
+    lock_file(cache, "snapshots.lock")
+}
+
+fn lock_file(cache: &Path, name: &str) -> Result<Flock<File>> {
+    let file = File::create(cache.join(name))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .context("cannot lock the cache directory")
@@ -113,6 +130,7 @@ fn write_list(directory: &Path) -> Result<()> {
 }
 
 fn remove_others(cache: &Path, name: &str) -> io::Result<()> {
+    let mut others = Vec::new();
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
         let file_name = entry.file_name();
@@ -120,12 +138,18 @@ fn remove_others(cache: &Path, name: &str) -> io::Result<()> {
             .to_str()
             .and_then(|file| file.strip_prefix(name)?.strip_prefix('-'));
         let is_key = |rest: &str| {
-            rest == "new"
-                || rest.len() == KEY_DIGITS && rest.bytes().all(|digit| digit.is_ascii_hexdigit())
+            rest.len() == KEY_DIGITS && rest.bytes().all(|digit| digit.is_ascii_hexdigit())
         };
-        if rest.is_some_and(is_key) {
+        if rest == Some("new") {
             fs::remove_dir_all(entry.path())?;
+        } else if rest.is_some_and(is_key) {
+            others.push((entry.metadata()?.modified()?, entry.path()));
         }
+    }
+    others.sort();
+    others.pop();
+    for (_, path) in others {
+        fs::remove_dir_all(path)?;
     }
     Ok(())
 }
@@ -171,7 +195,9 @@ mod tests {
             read(entry(cache.path(), "thing", &["a"], write("2")).unwrap()),
             "2"
         );
-        let other = entry(cache.path(), "thing", &["b"], write("3")).unwrap();
-        assert!(other != first && !first.exists());
+        let second = entry(cache.path(), "thing", &["b"], write("3")).unwrap();
+        assert!(second != first && first.exists());
+        let third = entry(cache.path(), "thing", &["c"], write("4")).unwrap();
+        assert!(third.exists() && second.exists() && !first.exists());
     }
 }

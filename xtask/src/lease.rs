@@ -37,7 +37,10 @@ impl Lease {
 
     fn give_back(&mut self) -> Result<()> {
         match &self.host {
-            Host::Virtual(host) if !std::mem::replace(&mut self.ran_before, true) => host.stop(),
+            // Somebody may have begun to rely on it in the meantime.
+            Host::Virtual(host) if !std::mem::replace(&mut self.ran_before, true) => {
+                if host.is_kept() { Ok(()) } else { host.stop() }
+            }
             _ => Ok(()),
         }
     }

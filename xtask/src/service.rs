@@ -49,7 +49,7 @@ impl<'a> Service<'a> {
     ///
     /// # Errors
     /// When it does not start; the message has the end of its log.
-    pub fn start(&self, deployment: &Deployment, options: &Options<'_>) -> Result<()> {
+    pub fn start(&self, deployment: &Deployment, options: &Options<'_>) -> Result<Running<'_, 'a>> {
         self.stop()?;
         let programs = &deployment.programs;
         let mut line = format!(
@@ -63,9 +63,9 @@ impl<'a> Service<'a> {
         }
         if let Some((port, token)) = options.tcp {
             let file = self.file("token");
-            // Not by way of a command's arguments, which everyone on the host can read.
+            // Not by way of a command's arguments, which everyone can read.
             self.host
-                .run(&format!("umask 077; printf %s {token} >{file}"))?;
+                .run_with_input(&format!("umask 077; cat >{file}"), token.as_bytes())?;
             let address = self.host.listen_address();
             line += &format!(" --listen tcp:{address}:{port} --token-file {file}");
         }
@@ -74,14 +74,29 @@ impl<'a> Service<'a> {
             "mkdir -p {}; setsid {line} >{log} 2>&1 </dev/null & echo $! >{pid}",
             self.state()
         ))?;
-        self.wait_for_socket()
+        let running = Running {
+            service: Some(self),
+        };
+        self.wait_for_socket()?;
+        Ok(running)
     }
 
     /// Whether its process is there.
-    pub fn is_running(&self) -> bool {
+    fn is_running(&self) -> bool {
         self.host
-            .run(&format!("kill -0 $(cat {})", self.file("pid")))
+            .run(&format!("{}; is_ours", self.is_ours()))
             .is_ok()
+    }
+
+    /// A shell function that tells whether the noted process is this hostd: after a restart of the
+    /// machine its number may be somebody else's.
+    fn is_ours(&self) -> String {
+        format!(
+            "pid=$(cat {} 2>/dev/null); \
+             is_ours() {{ grep -qs -- {} /proc/$pid/cmdline; }}",
+            self.file("pid"),
+            self.socket()
+        )
     }
 
     /// Stops it, if it runs, and removes its files, its state among them.
@@ -89,13 +104,12 @@ impl<'a> Service<'a> {
     /// # Errors
     /// When it does not end.
     pub fn stop(&self) -> Result<()> {
-        let pid = self.file("pid");
         let ticks = STOP_PATIENCE.as_millis() / TICK.as_millis();
+        let wait = format!("for _ in $(seq {ticks}); do is_ours || exit 0; sleep 0.05; done");
         self.host
             .run(&format!(
-                "[ -e {pid} ] || exit 0; pid=$(cat {pid}); kill $pid 2>/dev/null; \
-                 for _ in $(seq {ticks}); do kill -0 $pid 2>/dev/null || break; sleep 0.05; done; \
-                 ! kill -0 $pid 2>/dev/null"
+                "{}; is_ours || exit 0; kill $pid; {wait}; kill -9 $pid; {wait}; exit 1",
+                self.is_ours()
             ))
             .with_context(|| format!("hostd ({}) does not end", self.name))?;
         self.host
@@ -123,5 +137,35 @@ impl<'a> Service<'a> {
 
     fn file(&self, kind: &str) -> String {
         format!("{}/{}.{kind}", self.host.runtime(), self.name)
+    }
+}
+
+/// A hostd that was started: stopped when this is dropped, unless it is to be kept.
+#[derive(Debug)]
+pub struct Running<'s, 'a> {
+    service: Option<&'s Service<'a>>,
+}
+
+impl Running<'_, '_> {
+    /// Stops it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(mut self) -> Result<()> {
+        self.service.take().map_or(Ok(()), Service::stop)
+    }
+
+    /// Leaves it running.
+    pub fn keep(mut self) {
+        self.service = None;
+    }
+}
+
+impl Drop for Running<'_, '_> {
+    /// On the way of an error, which is what gets told.
+    fn drop(&mut self) {
+        if let Some(service) = self.service {
+            let _ = service.stop();
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    cache,
     deployment::Deployment,
     digest,
     exec::{self, Call},
     host::Host,
+    paths,
     products::Products,
     progress,
     service::{Options, Service},
@@ -22,22 +24,23 @@ use crate::{
 pub fn ensure(host: &Host, products: &Products, deployment: &Deployment) -> Result<String> {
     let stores = format!("{}/snapshots", host.cache());
     let store = format!("{stores}/{}", key(products)?);
+    let _lock = cache::lock_snapshots(&paths::cache()?)?;
     if host.run(&format!("[ -e {store}/complete ]")).is_ok() {
         return Ok(format!("{store}/snapshots"));
     }
     let step = progress::section("booting the default image and taking its snapshot");
-    host.run(&format!("rm -rf {stores}"))?;
+    // A hostd that runs names its store among its arguments.
+    host.run(&format!(
+        "for old in {stores}/*; do pgrep -f -- \"--snapshots $old/\" >/dev/null || rm -rf \"$old\"; done"
+    ))?;
     let service = Service::new(host, "snapshot");
-    service.start(deployment, &Options::default())?;
-    let taken = take(host, deployment, &service);
-    let kept = taken.and_then(|()| {
-        let state = service.state();
-        host.run(&format!(
-            "mkdir -p {store} && mv {state}/snapshots {store}/ && sync && touch {store}/complete"
-        ))
-    });
-    service.stop()?;
-    kept?;
+    let running = service.start(deployment, &Options::default())?;
+    take(host, deployment, &service)?;
+    let state = service.state();
+    host.run(&format!(
+        "mkdir -p {store} && mv {state}/snapshots {store}/ && sync && touch {store}/complete"
+    ))?;
+    running.stop()?;
     step.done();
     Ok(format!("{store}/snapshots"))
 }

@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         tcp: Some((port, &token)),
         snapshots: Some(&snapshots),
     };
-    service.start(&deployment, &options)?;
+    let running = service.start(&deployment, &options)?;
     host.forward(port)?;
     let thaw = Thaw {
         program: products.program("thaw")?.clone(),
@@ -74,7 +74,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let shown = show(&thaw);
 
     host.end_forward(port);
-    service.stop()?;
+    running.stop()?;
     std::fs::remove_file(&thaw.token_file)?;
     shown?;
     lease.end()?;

@@ -18,9 +18,9 @@ use crate::{
     tally::Tally,
 };
 
-/// The package whose tests need a host, but for those in [`NATIVE`] and its library's own.
-const END_TO_END: &str = "tests";
-/// Tests in that package that need cargo and no host.
+/// Packages whose tests in `tests/` need a host, but for those in [`NATIVE`].
+const END_TO_END: &[&str] = &["tests", "vmm"];
+/// Tests of theirs that need cargo and no host.
 const NATIVE: &[&str] = &["edges"];
 
 /// Run all tests: formatting, lints, each crate's own, and the end-to-end tests where VMs can run.
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Only the end-to-end tests.
     #[arg(long)]
     end_to_end: bool,
-    /// Only this end-to-end test program, by its name in tests/tests. May be repeated.
+    /// Only the end-to-end tests in this file of a `tests/` folder. May be repeated.
     #[arg(long, value_name = "NAME", conflicts_with = "native")]
     program: Vec<String>,
 }
@@ -70,7 +70,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         let mut programs: Set = end_to_end
             .into_iter()
             .filter(|test| arguments.program.is_empty() || arguments.program.contains(&test.name))
-            .map(|test| (test.name, test.path))
+            .map(|test| (format!("{}-{}", test.package, test.name), test.path))
             .collect();
         programs.sort();
         if let Err(error) = run_end_to_end(&products, programs, filter, &mut tally) {
@@ -82,7 +82,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn needs_host(test: &TestProgram) -> bool {
-    test.package == END_TO_END && test.is_integration && !NATIVE.contains(&test.name.as_str())
+    test.is_integration
+        && END_TO_END.contains(&test.package.as_str())
+        && !NATIVE.contains(&test.name.as_str())
 }
 
 /// What every change must keep: the same here as in CI.

@@ -55,10 +55,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         tcp: Some((API_PORT, &token)),
         snapshots: Some(&snapshots),
     };
-    service.start(&deployment, &options)?;
+    let running = service.start(&deployment, &options)?;
     for port in [API_PORT, GATEWAY_PORT] {
         host.forward(port)?;
     }
+    host.keep()?;
+    running.keep();
     step.done();
     println!(
         "hostd runs on {}. To use it:\n\n\

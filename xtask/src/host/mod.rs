@@ -3,7 +3,9 @@
 mod fitness;
 mod here;
 
-use anyhow::Result;
+use std::{io::Write, process::Stdio};
+
+use anyhow::{Result, ensure};
 
 pub use self::here::Here;
 use crate::{
@@ -57,6 +59,42 @@ impl Host {
             Self::Here(here) => here.shelve(set),
             Self::Virtual(host) => host.shelve(set),
         }
+    }
+
+    /// Lets the host run on when this command has ended.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn keep(&self) -> Result<()> {
+        match self {
+            Self::Here(_) => Ok(()),
+            Self::Virtual(host) => host.keep(),
+        }
+    }
+
+    /// Runs a shell line as [`Self::run`] does, with `input` as its standard input: for what is not
+    /// to be seen among a command's arguments.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run_with_input(&self, line: &str, input: &[u8]) -> Result<()> {
+        let mut command = match self {
+            Self::Here(_) => {
+                let mut command = std::process::Command::new("sh");
+                command.arg("-c");
+                command
+            }
+            Self::Virtual(host) => {
+                host.ssh().connect()?;
+                host.ssh().command(&["-T"])
+            }
+        };
+        let mut child = command.arg(line).stdin(Stdio::piped()).spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input)?;
+        }
+        ensure!(child.wait()?.success(), "`{line}` failed");
+        Ok(())
     }
 
     /// Runs a shell line as root (or as this user, here) and returns what it printed.

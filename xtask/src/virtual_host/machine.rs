@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of memory of a machine that gets the large virtual host.
@@ -135,20 +136,18 @@ fn memory() -> &'static str {
     }
 }
 
-/// What is remembered of a running virtual host, in its runtime directory.
+/// What is remembered of a virtual host, in its runtime directory. It is written before QEMU starts,
+/// so that no QEMU is ever without one.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Record {
-    /// QEMU's process.
-    pub pid: i32,
     /// The port of 127.0.0.1 that leads to the ssh server.
     pub ssh_port: u16,
 }
 
 impl Record {
-    /// Reads it; `None` when no virtual host runs.
+    /// Reads it; `None` when there is none.
     pub fn load(runtime: &Path) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&fs::read(file(runtime)).ok()?).ok()?;
-        record.is_alive(runtime).then_some(record)
+        serde_json::from_slice(&fs::read(file(runtime)).ok()?).ok()
     }
 
     /// Writes it.
@@ -158,16 +157,18 @@ impl Record {
     pub fn save(&self, runtime: &Path) -> Result<()> {
         fs::write(file(runtime), serde_json::to_vec(self)?).context("cannot note the virtual host")
     }
+}
 
-    /// Whether QEMU's process is there and still ours: PIDs are used again.
-    pub fn is_alive(&self, runtime: &Path) -> bool {
-        let arguments = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        let socket = pid_file(runtime);
-        let ours = socket.as_os_str().as_encoded_bytes();
-        arguments
-            .split(|byte| *byte == 0)
-            .any(|argument| argument == ours)
-    }
+/// QEMU's process, if it is there and still ours: PIDs are used again.
+pub fn process(runtime: &Path) -> Option<Pid> {
+    let path = pid_file(runtime);
+    let pid: i32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let ours = path.as_os_str().as_encoded_bytes();
+    arguments
+        .split(|byte| *byte == 0)
+        .any(|argument| argument == ours)
+        .then(|| Pid::from_raw(pid))
 }
 
 fn file(runtime: &Path) -> PathBuf {

@@ -28,10 +28,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use images::command::{command, run};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
 pub use self::ssh::Ssh;
@@ -40,8 +37,14 @@ use crate::{cache, exec::signals, paths, products::Set, progress, tools};
 
 /// Booting takes seconds; ten times that on a machine that is busy with other things.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+/// QEMU ends at once when it is asked to.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// What the console shows when the virtual host can be used: its ssh server's first line.
 const READY: &str = "Server listening on";
+/// A file in the runtime directory: the virtual host outlives the command that started it.
+const KEPT: &str = "kept";
+/// The console's file.
+const CONSOLE: &str = "console.log";
 /// Bytes of the scratch disk. It is sparse.
 const SCRATCH_SIZE: u64 = 64 << 30;
 
@@ -52,7 +55,6 @@ pub struct VirtualHost {
     directory: PathBuf,
     runtime: PathBuf,
     ssh: Ssh,
-    record: Record,
 }
 
 impl VirtualHost {
@@ -64,6 +66,8 @@ impl VirtualHost {
         let cache = paths::cache()?;
         let _lock = cache::lock(&cache)?;
         if let Some(running) = Self::attach(&cache)? {
+            // Whoever started it may have been ended while it booted.
+            await_ready(&running.runtime, &running.directory)?;
             return Ok(running);
         }
         tools::ensure(tools::BUILDING)?;
@@ -82,7 +86,7 @@ impl VirtualHost {
 
     fn attach(cache: &Path) -> Result<Option<Self>> {
         let runtime = paths::runtime(cache)?;
-        let Some(record) = Record::load(&runtime) else {
+        let (Some(record), Some(_)) = (Record::load(&runtime), machine::process(&runtime)) else {
             return Ok(None);
         };
         let ssh = Ssh::new(record.ssh_port, &runtime, &Keys::load(cache)?)?;
@@ -91,8 +95,21 @@ impl VirtualHost {
             directory: cache.join("virtual-host"),
             runtime,
             ssh,
-            record,
         }))
+    }
+
+    /// From now on it runs until somebody asks for its end: not just as long as the command that
+    /// started it.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn keep(&self) -> Result<()> {
+        Ok(fs::write(self.runtime.join(KEPT), "")?)
+    }
+
+    /// Whether [`Self::keep`] was called since it started.
+    pub fn is_kept(&self) -> bool {
+        self.runtime.join(KEPT).exists()
     }
 
     /// The way to run commands in it.
@@ -137,7 +154,7 @@ impl VirtualHost {
     pub fn symptoms(&self) -> String {
         let socket = machine::qmp_socket(&self.runtime);
         let registers = qmp::ask_monitor(&socket, "info registers -a");
-        let console = fs::read(self.directory.join("console.log")).unwrap_or_default();
+        let console = fs::read(self.directory.join(CONSOLE)).unwrap_or_default();
         format!(
             "--- processors\n{}\n--- console\n{}",
             registers.unwrap_or_else(|error| format!("{error:#}")),
@@ -156,15 +173,11 @@ impl VirtualHost {
             .run("sync; umount /scratch 2>/dev/null || mount -o remount,ro /scratch");
         self.ssh.disconnect();
         let _ = qmp::execute(&machine::qmp_socket(&self.runtime), "quit", json!({}));
-        let pid = Pid::from_raw(self.record.pid);
-        if !wait_until(Duration::from_secs(10), || {
-            !self.record.is_alive(&self.runtime)
-        }) {
-            kill(pid, Signal::SIGKILL)?;
-            if !wait_until(Duration::from_secs(10), || {
-                !self.record.is_alive(&self.runtime)
-            }) {
-                bail!("QEMU (process {pid}) does not end");
+        let ended = || machine::process(&self.runtime).is_none();
+        if !wait_until(END_PATIENCE, ended) {
+            kill_machine(&self.runtime);
+            if !wait_until(END_PATIENCE, ended) {
+                bail!("QEMU does not end");
             }
         }
         fs::remove_dir_all(&self.runtime)?;
@@ -187,8 +200,9 @@ fn boot(cache: &Path) -> Result<()> {
     let shelf = Shelf::new(&directory);
     shelf.clear()?;
     let scratch = scratch(&directory)?;
-    let console = directory.join("console.log");
+    let console = directory.join(CONSOLE);
     let _ = fs::remove_file(&console);
+    let _ = fs::remove_file(runtime.join(KEPT));
 
     let step = progress::step("booting the virtual host");
     let ssh_port = free_port()?;
@@ -205,14 +219,10 @@ fn boot(cache: &Path) -> Result<()> {
             ssh_port,
         },
     );
+    Record { ssh_port }.save(&runtime)?;
     // It is not to be ended by what ends this program's terminal.
     run(qemu.process_group(0))?;
-    let pid = fs::read_to_string(machine::pid_file(&runtime))?
-        .trim()
-        .parse()?;
-    let record = Record { pid, ssh_port };
-    record.save(&runtime)?;
-    await_ready(&record, &runtime, &console)?;
+    await_ready(&runtime, &directory)?;
     Ssh::new(ssh_port, &runtime, &keys)?.connect()?;
     step.done();
     Ok(())
@@ -232,9 +242,10 @@ fn scratch(directory: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn await_ready(record: &Record, runtime: &Path, console: &Path) -> Result<()> {
-    let shown = || String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
-    let ended = || !record.is_alive(runtime);
+fn await_ready(runtime: &Path, directory: &Path) -> Result<()> {
+    let console = directory.join(CONSOLE);
+    let shown = || String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
+    let ended = || machine::process(runtime).is_none();
     let interrupted = || signals::check().is_err();
     wait_until(BOOT_PATIENCE, || {
         shown().contains(READY) || ended() || interrupted()
@@ -243,14 +254,20 @@ fn await_ready(record: &Record, runtime: &Path, console: &Path) -> Result<()> {
     if shown.contains(READY) && !ended() {
         return Ok(());
     }
-    if !ended() {
-        kill(Pid::from_raw(record.pid), Signal::SIGKILL)?;
-    }
+    kill_machine(runtime);
+    signals::check()?;
     bail!(
         "the virtual host did not boot; its console ({}) ends with\n{}",
         console.display(),
         tail(&shown)
     )
+}
+
+fn kill_machine(runtime: &Path) {
+    if let Some(pid) = machine::process(runtime) {
+        // It may have ended in the meantime.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
 }
 
 /// The last lines of a console.

@@ -60,7 +60,12 @@ impl Ssh {
                 "ConnectTimeout=30",
             ])
             // A virtual host that hangs is noticed, but not one that is merely busy.
-            .args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"])
+            .args([
+                "-o",
+                "ServerAliveInterval=15",
+                "-o",
+                "ServerAliveCountMax=8",
+            ])
             .args(options)
             .arg("root@127.0.0.1");
         command
