@@ -37,9 +37,9 @@ pub async fn recover(
     database: &Database,
     cgroups: Option<&Cgroups>,
 ) -> Result<(), RecoveryError> {
-    let orphans = orphans::end_orphans(state_dir.root());
+    let orphans = orphans::end_orphans(state_dir.root()).await;
     if let Some(cgroups) = cgroups {
-        cgroups.clear();
+        cgroups.clear().await;
     }
     let leftovers = empty_run_directory(state_dir)?;
     let records = settle_records(database).await?;

@@ -133,7 +133,7 @@ impl Services {
         self.tasks.wait().await;
         self.vmms.close().await;
         if let Some(cgroups) = &self.cgroups {
-            cgroups.remove();
+            cgroups.close().await;
         }
     }
 }

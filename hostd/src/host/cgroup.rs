@@ -3,15 +3,19 @@
 //! Without cgroup v2, or without the right to use it, everything else works the same.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join_all;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
-/// The kernel empties a killed cgroup within milliseconds.
-const REMOVE_TRIES: u32 = 100;
-const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+/// The kernel empties a killed cgroup within milliseconds, unless it has to free gigabytes or a device hangs.
+const REMOVE_LIMIT: Duration = Duration::from_secs(10);
+/// Between tries to remove one.
+const FIRST_REMOVE_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The parent of this hostd's cgroups.
 #[derive(Clone, Debug)]
@@ -41,7 +45,7 @@ impl Cgroups {
             Ok(()) => {
                 // Accounting only; a controller that is missing or busy costs nothing else.
                 for dir in [&mount, &root] {
-                    let _ = fs::write(dir.join("cgroup.subtree_control"), "+memory");
+                    let _ = write(&dir.join("cgroup.subtree_control"), "+memory");
                 }
                 Some(Self { root })
             }
@@ -52,31 +56,18 @@ impl Cgroups {
         }
     }
 
-    /// Kills and removes what an earlier hostd left here. Blocks.
-    pub fn clear(&self) {
-        let Ok(entries) = fs::read_dir(&self.root) else {
-            return;
-        };
-        for entry in entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        {
-            let _ = fs::write(entry.path().join("cgroup.kill"), "1");
-            for _ in 0..REMOVE_TRIES {
-                match fs::remove_dir(entry.path()) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(REMOVE_PAUSE)
-                    }
-                    _ => break,
-                }
-            }
-        }
+    /// Kills and removes every cgroup of a vmm.
+    pub async fn clear(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let cgroups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let paths: Vec<PathBuf> = cgroups.map(|entry| entry.path()).collect();
+        join_all(paths.iter().map(|path| kill_and_remove(path))).await;
     }
 
     /// A new cgroup with this process in it.
     pub fn make_for(&self, pid: i32) -> Option<Cgroup> {
         let path = self.root.join(format!("vmm-{pid}"));
-        let made = make(&path).and_then(|()| fs::write(path.join("cgroup.procs"), pid.to_string()));
+        let made = make(&path).and_then(|()| write(&path.join("cgroup.procs"), &pid.to_string()));
         match made {
             Ok(()) => Some(Cgroup { path }),
             Err(error) => {
@@ -87,26 +78,49 @@ impl Cgroups {
         }
     }
 
-    /// Removes the parent, at the end.
-    pub fn remove(&self) {
-        let _ = fs::remove_dir(&self.root);
+    /// The end: removes what is still there, whoever was to remove it, and the parent.
+    pub async fn close(&self) {
+        self.clear().await;
+        kill_and_remove(&self.root).await;
     }
 }
 
 impl Cgroup {
     /// Kills whatever still runs in it and removes it.
     pub async fn remove(self) {
-        let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        for _ in 0..REMOVE_TRIES {
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    tokio::time::sleep(REMOVE_PAUSE).await
-                }
-                _ => return,
-            }
-        }
-        tracing::warn!("cgroup {} cannot be removed", self.path.display());
+        kill_and_remove(&self.path).await;
     }
+}
+
+/// Kills whatever runs in a cgroup, waits until the kernel has taken it down, and removes the cgroup. One that is gone
+/// already is as good.
+async fn kill_and_remove(path: &Path) {
+    // Linux before 5.14 has no such file; what is in there then has to end by itself.
+    let _ = write(&path.join("cgroup.kill"), "1");
+    let deadline = Instant::now() + REMOVE_LIMIT;
+    let mut pause = FIRST_REMOVE_PAUSE;
+    loop {
+        // Busy is the kernel's word for what cgroup.events calls `populated 1`: as long as anything in there is alive.
+        match fs::remove_dir(path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(%error, "cgroup {} cannot be removed", path.display());
+                return;
+            }
+            _ => return,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_REMOVE_PAUSE);
+    }
+}
+
+/// Writes one of the kernel's files, and never makes it: a controller that is missing here is told as NotFound.
+fn write(file: &Path, value: &str) -> io::Result<()> {
+    fs::File::options()
+        .write(true)
+        .open(file)?
+        .write_all(value.as_bytes())
 }
 
 /// Where cgroup v2 is mounted, if it is.
@@ -123,5 +137,36 @@ fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_removed_is_killed_and_removed_at_the_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let Some(cgroups) = Cgroups::open(temp.path()) else {
+            let skip = "skipped: this host has no cgroup v2 that tests may write to";
+            writeln!(io::stderr(), "{skip}").unwrap();
+            return;
+        };
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let Some(cgroup) = cgroups.make_for(pid) else {
+            child.kill().unwrap();
+            panic!("a process does not go into its cgroup");
+        };
+        let path = cgroup.path.clone();
+        assert!(path.is_dir());
+        cgroups.close().await;
+        assert!(!path.exists() && !cgroups.root.exists());
+        assert!(!child.wait().unwrap().success());
+        // Whoever comes later has nothing to do.
+        cgroup.remove().await;
     }
 }

@@ -22,8 +22,9 @@ use std::time::Duration;
 pub use pool::VmmPool;
 pub use process::Vmm;
 
-/// The environment variable that marks our vmm processes; its value is the state directory.
-pub const MARKER: &str = "THAW_STATE_DIR";
+/// The environment variable that marks our vmm processes; its value is the state directory. It is of no other use: a variable
+/// that somebody may set for hostd itself would make hostd look like one of its own vmms.
+pub const MARKER: &str = "THAW_VMM_OF";
 
 /// What can go wrong between hostd and a vmm.
 #[derive(Debug, thiserror::Error)]

@@ -43,7 +43,20 @@ impl Host {
     }
 
     pub async fn start_in(temp: TempDir, options: &[&str]) -> Self {
-        let mut child = command(temp.path(), options).spawn().unwrap();
+        let command = command(temp.path(), options);
+        Self::start_as(command, temp, options).await
+    }
+
+    /// A hostd that is told by a variable where its state is, and finds what an earlier one left there.
+    pub async fn start_by_variable(temp: TempDir) -> Self {
+        let mut command = command_without_state_dir(temp.path(), &[]);
+        let state_dir = temp.path().join("state").canonicalize().unwrap();
+        command.env("THAW_STATE_DIR", state_dir);
+        Self::start_as(command, temp, &[]).await
+    }
+
+    async fn start_as(mut command: Command, temp: TempDir, options: &[&str]) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
         let expected = 1 + options
@@ -181,10 +194,14 @@ impl Host {
 
 /// hostd on this directory, not started.
 pub fn command(temp: &Path, options: &[&str]) -> Command {
+    let mut command = command_without_state_dir(temp, options);
+    command.arg("--state-dir").arg(temp.join("state"));
+    command
+}
+
+fn command_without_state_dir(temp: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hostd"));
     command
-        .arg("--state-dir")
-        .arg(temp.join("state"))
         .arg("--images")
         .arg(temp.join("images"))
         .arg("--vmm")
@@ -243,7 +260,8 @@ pub fn reason(status: &Status) -> String {
 /// Processes that carry this host's marker.
 pub fn vmm_pids(temp: &Path) -> Vec<i32> {
     let marker = format!(
-        "THAW_STATE_DIR={}",
+        "{}={}",
+        hostd::vmm::MARKER,
         temp.join("state").canonicalize().unwrap().display()
     );
     let mut pids = Vec::new();

@@ -39,6 +39,19 @@ async fn after_a_crash_nothing_is_left_and_the_records_are_true() {
 }
 
 #[tokio::test]
+async fn a_hostd_that_is_told_its_state_directory_by_a_variable_is_no_orphan() {
+    let host = Host::start().await;
+    let lingering = host.boot("lingers").await.unwrap().id;
+    let temp = host.crash().await;
+
+    let host = Host::start_by_variable(temp).await;
+    assert_eq!(host.get(&lingering).await.end_reason, "host_restarted");
+    host.assert_clean().await;
+    host.boot("").await.unwrap();
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn an_orderly_end_ends_the_sandboxes() {
     let host = Host::start().await;
     let id = host.boot("").await.unwrap().id;

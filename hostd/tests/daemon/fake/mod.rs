@@ -81,7 +81,7 @@ impl Trouble {
 #[test]
 #[ignore = "executed by hostd in place of a vmm"]
 fn be_a_vmm() {
-    if std::env::var_os("THAW_STATE_DIR").is_some() {
+    if std::env::var_os(hostd::vmm::MARKER).is_some() {
         vmm::run();
     }
 }
