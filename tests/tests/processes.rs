@@ -19,6 +19,7 @@ use tonic::Code;
 suite!(
     exit_statuses_are_told_apart,
     sixty_four_mib_through_stdin,
+    a_program_that_does_not_read_stops_its_writer,
     sixty_four_mib_read_slowly,
     a_terminal_follows_its_size,
     a_terminal_is_one,
@@ -89,14 +90,40 @@ async fn sixty_four_mib_through_stdin(host: Arc<Host>) -> Result {
         stdin: true,
         ..program(["sha256sum"])
     };
+    let before = Memory::of(&host, &sandbox).await?;
     let process = sandbox.start(spec).await?;
-    for chunk in data.chunks(256 << 10) {
+    for (number, chunk) in data.chunks(256 << 10).enumerate() {
         process.write(chunk.to_vec()).await?;
+        if number % 64 == 63 {
+            Memory::of(&host, &sandbox).await?.is_near(&before)?;
+        }
     }
     process.close_stdin().await?;
     let text = process.output().await?.text()?;
     ensure!(text.starts_with(&expected), "{text} instead of {expected}");
     Ok(())
+}
+
+async fn a_program_that_does_not_read_stops_its_writer(host: Arc<Host>) -> Result {
+    let sandbox = host.create().await?;
+    let spec = ProcessSpec {
+        stdin: true,
+        ..program(["sleep", "600"])
+    };
+    let before = Memory::of(&host, &sandbox).await?;
+    let process = sandbox.start(spec).await?;
+    let writing = async {
+        for chunk in pattern().chunks(256 << 10) {
+            process.write(chunk.to_vec()).await?;
+        }
+        Result::<()>::Ok(())
+    };
+    let all = tokio::time::timeout(Duration::from_secs(10), writing).await;
+    ensure!(
+        all.is_err(),
+        "{LARGE} bytes went to a program that reads none"
+    );
+    Memory::of(&host, &sandbox).await?.is_near(&before)
 }
 
 async fn sixty_four_mib_read_slowly(host: Arc<Host>) -> Result {

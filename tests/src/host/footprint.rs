@@ -45,9 +45,14 @@ impl Footprint {
         }
     }
 
+    /// Whether every process here was in the other one, too.
+    pub(super) fn runs_within(&self, before: &Self) -> bool {
+        is_subset(&self.processes, &before.processes)
+    }
+
     /// Whether everything here was in the other one, too.
     pub fn is_within(&self, before: &Self) -> bool {
-        is_subset(&self.processes, &before.processes)
+        self.runs_within(before)
             && is_subset(&self.files, &before.files)
             && is_subset(&self.cgroups, &before.cgroups)
             && self.descriptors <= before.descriptors + SPARE_DESCRIPTORS

@@ -51,13 +51,16 @@ impl Host {
     pub async fn start(options: HostOptions) -> crate::Result<Arc<Self>> {
         let directory = tempfile::Builder::new().prefix("thaw-").tempdir()?;
         std::fs::create_dir(directory.path().join("tmp"))?;
-        Self::start_in(options, directory).await
-    }
-
-    async fn start_in(options: HostOptions, directory: TempDir) -> crate::Result<Arc<Self>> {
         // What hostd leaves behind becomes our child, and is found.
         nix::sys::prctl::set_child_subreaper(true)?;
-        let before = Footprint::outside();
+        Self::start_in(options, directory, Footprint::outside()).await
+    }
+
+    async fn start_in(
+        options: HostOptions,
+        directory: TempDir,
+        before: Footprint,
+    ) -> crate::Result<Arc<Self>> {
         let socket = directory.path().join("hostd.sock");
         let log = File::options()
             .append(true)
@@ -227,16 +230,22 @@ impl Host {
         self.nothing_left().await
     }
 
-    /// Kills it, lets it notice nothing, and waits until it is gone.
+    /// Kills it, lets it notice nothing, and waits until it is gone, and with it all that it had started.
     pub async fn kill_hard(&self) -> crate::Result {
         self.signal(Signal::SIGKILL)?;
-        self.ended().await.map(drop)
+        self.ended().await?;
+        let alone = eventually(Duration::from_secs(5), async || {
+            Footprint::outside().runs_within(&self.before)
+        });
+        ensure!(alone.await, "orphans: {:?}", Footprint::outside().processes);
+        Ok(())
     }
 
-    /// Starts another one on the state directory of one that has ended.
+    /// Starts another one on the state directory of one that has ended. What the first one left is this
+    /// one's to remove.
     pub async fn start_again(self: Arc<Self>) -> crate::Result<Arc<Self>> {
         let host = Arc::into_inner(self).context("the host is still in use")?;
-        Self::start_in(host.options, host.directory).await
+        Self::start_in(host.options, host.directory, host.before).await
     }
 
     fn signal(&self, signal: Signal) -> crate::Result {
