@@ -3,17 +3,20 @@
 //! - [`Host`]: `/dev/kvm` and what this host can do.
 //! - [`Vm`]: one machine: memory slots, interrupts, notifications, its clock.
 //! - [`Vcpu`]: one processor; running it yields an [`Exit`].
+//! - [`restore_tscs`]: the one part of restoring that concerns all processors at once.
 //! - [`stats`]: KVM's own counters.
 
 mod exit;
 mod host;
 pub mod stats;
+mod tsc;
 mod vcpu;
 mod vcpu_state;
 mod vm;
 
 pub use exit::Exit;
 pub use host::Host;
+pub use tsc::restore_tscs;
 pub use vcpu::{Kick, Vcpu};
 pub use vcpu_state::VcpuState;
 pub use vm::{Vm, VmState};

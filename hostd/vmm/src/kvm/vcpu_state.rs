@@ -10,10 +10,9 @@ use kvm_bindings::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::tsc::IA32_TSC;
 use super::{Error, Vcpu};
 
-/// How far two hosts' counters may differ and still count as equal: the kernel's own tolerance, 250 ppm.
-const TSC_TOLERANCE_PPM: u64 = 250;
 /// More extended state than any processor has; a snapshot that claims more is damaged.
 const MAX_XSAVE_BYTES: usize = 64 << 10;
 
@@ -38,6 +37,17 @@ impl VcpuState {
     /// What the guest was shown of its processor.
     pub fn cpuid(&self) -> &[kvm_cpuid_entry2] {
         &self.cpuid
+    }
+
+    /// Frequency of its time stamp counter.
+    pub(super) fn tsc_khz(&self) -> u32 {
+        self.tsc_khz
+    }
+
+    /// Its time stamp counter when it was saved.
+    pub(super) fn tsc(&self) -> Option<u64> {
+        let entry = self.msrs.iter().find(|entry| entry.index == IA32_TSC);
+        entry.map(|entry| entry.data)
     }
 }
 
@@ -71,13 +81,13 @@ impl Vcpu {
         })
     }
 
-    /// The inverse of [`Vcpu::save`], on a processor that has never run.
+    /// The inverse of [`Vcpu::save`], on a processor that has never run and whose time stamp counter
+    /// has been [restored](super::restore_tscs): the deadline of its timer is a value of that.
     ///
     /// # Errors
     ///
     /// When KVM does not take the state.
     pub fn restore(&mut self, state: &VcpuState) -> Result<(), Error> {
-        self.keep_tsc_frequency(state.tsc_khz)?;
         self.set_cpuid(&state.cpuid)?;
         let fd = &self.fd;
         fd.set_mp_state(state.mp_state)
@@ -92,24 +102,11 @@ impl Vcpu {
         fd.set_lapic(&state.lapic)
             .map_err(Error::call("KVM_SET_LAPIC"))?;
         // After the LAPIC: the TSC deadline is ignored unless its timer is in that mode already.
-        self.set_msrs(&state.msrs)?;
+        let msrs = state.msrs.iter().filter(|entry| entry.index != IA32_TSC);
+        self.set_msrs(&msrs.copied().collect::<Vec<_>>())?;
         // Last: setting the special registers and the LAPIC disturbs pending events.
         fd.set_vcpu_events(&state.events)
             .map_err(Error::call("KVM_SET_VCPU_EVENTS"))
-    }
-
-    fn keep_tsc_frequency(&self, guest: u32) -> Result<(), Error> {
-        let host = self
-            .fd
-            .get_tsc_khz()
-            .map_err(Error::call("KVM_GET_TSC_KHZ"))?;
-        let difference = u64::from(host.abs_diff(guest)) * 1_000_000;
-        if difference <= u64::from(host) * TSC_TOLERANCE_PPM {
-            return Ok(());
-        }
-        self.fd
-            .set_tsc_khz(guest)
-            .map_err(|_| Error::TscFrequency { guest, host })
     }
 
     /// Reads what can be read of the listed registers: KVM lists some that this guest does not have.

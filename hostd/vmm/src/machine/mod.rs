@@ -212,12 +212,13 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         let shape = config.machine.shape.clone();
         let state = MachineState::read(&config.state, &shape)?;
-        if let Some(first) = state.vcpus.first() {
-            cpuid::check(first.cpuid(), prepared.supported.as_slice())?;
+        for vcpu in &state.vcpus {
+            cpuid::check(vcpu.cpuid(), prepared.supported.as_slice())?;
         }
         stages.done("read state");
         let memory = Arc::new(memory::template(shape.memory_bytes, config.memory)?);
         let mut parts = Parts::assemble(prepared, memory, shape, stages)?;
+        kvm::restore_tscs(&parts.vcpus, &state.vcpus).map_err(MachineError::StateRefused)?;
         for (vcpu, saved) in parts.vcpus.iter_mut().zip(&state.vcpus) {
             vcpu.restore(saved).map_err(MachineError::StateRefused)?;
         }

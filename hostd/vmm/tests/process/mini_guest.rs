@@ -26,15 +26,29 @@ pub fn counting() -> Vec<u8> {
     code.extend([0x8b, 0x07]); // mov eax, [edi]
     code.extend([0x24, 0x07, 0x04, 0x30]); // and al, 7; add al, '0'
     code.extend(out_al(COM1));
-    code.extend([0xe9]); // jmp to the start
-    let start = code.len() as i32 + 4;
-    code.extend((-start).to_le_bytes());
-    code
+    jump_to_start(code)
 }
 
 /// The digit that a counting guest prints after `digit`.
 pub fn next_digit(digit: u8) -> u8 {
     b'0' + (digit - b'0' + 1) % 8
+}
+
+/// Prints a dot, or `B` when its time stamp counter went back since the last dot, for ever.
+pub fn watching_the_clock() -> Vec<u8> {
+    let mut code = Vec::new();
+    code.extend([0xb9]); // mov ecx, 20000
+    code.extend(20_000u32.to_le_bytes());
+    code.extend([0x49, 0x75, 0xfd]); // again: dec ecx; jnz again
+    code.extend([0xbf]); // mov edi, COUNTER
+    code.extend(COUNTER.to_le_bytes());
+    code.extend([0x0f, 0x31]); // rdtsc
+    code.extend([0x89, 0xc3, 0x89, 0xd1]); // mov ebx, eax; mov ecx, edx
+    code.extend([0x2b, 0x07, 0x1b, 0x57, 0x04]); // sub eax, [edi]; sbb edx, [edi + 4]
+    code.extend([0xb0, b'.', 0x73, 0x02, 0xb0, b'B']); // mov al, '.'; jnc fine; mov al, 'B'; fine:
+    code.extend([0x89, 0x1f, 0x89, 0x4f, 0x04]); // mov [edi], ebx; mov [edi + 4], ecx
+    code.extend(out_al(COM1));
+    jump_to_start(code)
 }
 
 /// Switches the machine off.
@@ -69,6 +83,13 @@ pub fn trespassing() -> Vec<u8> {
         code.extend([0xee, 0x66, 0xef, 0xef]); // out dx, al/ax/eax
     }
     [code, out(COM1, b'!'), halt()].concat()
+}
+
+fn jump_to_start(mut code: Vec<u8>) -> Vec<u8> {
+    code.extend([0xe9]); // jmp
+    let start = code.len() as i32 + 4;
+    code.extend((-start).to_le_bytes());
+    code
 }
 
 fn out(port: u16, value: u8) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! Saving and restoring, and what happens when what was saved is not what is restored.
 
+use std::time::Duration;
+
 use protocol::vmm::v1 as wire;
 use wire::failure::Kind;
 use wire::reply::Reply as Answer;
@@ -39,6 +41,31 @@ fn clones_go_on_where_the_guest_was_saved() {
         assert_eq!(clone.drain_console(), "", "it is paused");
         clone.resume();
         assert_eq!(clone.next_byte(), mini_guest::next_digit(last));
+    }
+}
+
+/// Saved in its first second and restored into a machine that is about as old: KVM would rather keep
+/// the counter of that one.
+#[test]
+fn the_time_stamp_counter_goes_on_from_where_it_was_saved() {
+    let Some(guest) = Guest::mini(&mini_guest::watching_the_clock()) else {
+        return;
+    };
+    let mut vmm = Vmm::start();
+    vmm.boot(&guest, machine(2, MEMORY_MIB), &[]);
+    vmm.resume();
+    assert_eq!(vmm.next_byte(), b'.');
+    std::thread::sleep(Duration::from_millis(300));
+    vmm.pause();
+    let snapshot = vmm.save(0);
+    for _ in 0..2 {
+        let mut clone = Vmm::start();
+        let answer = clone.restore(&snapshot, machine(2, MEMORY_MIB), &[]);
+        assert!(matches!(answer, Answer::Timed(_)), "{answer:?}");
+        clone.resume();
+        for _ in 0..3 {
+            assert_eq!(clone.next_byte(), b'.');
+        }
     }
 }
 
