@@ -1,4 +1,4 @@
-//! Which system calls each thread may make. Anything else kills the process.
+//! Which system calls each thread may make. A few others fail; anything else kills the process.
 //!
 //! ```text
 //!   main thread    ── device filter ────────── built filter (no more setting up) ──▶ devices, requests
@@ -18,7 +18,8 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
-use super::{JailError, rules};
+use super::JailError;
+use super::rules::{self, Allowed};
 
 /// What happens on a forbidden call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +79,17 @@ impl Filters {
                 });
             }
         };
+        Self::with_action(&action)
+    }
+
+    fn with_action(action: &SeccompAction) -> Result<Self, JailError> {
         let vcpu = [rules::COMMON, rules::VCPU].concat();
         let device = [rules::COMMON, rules::VCPU, rules::DEVICE].concat();
         let running = [rules::IOCTLS, rules::SETUP_IOCTLS].concat();
         Ok(Self {
-            vcpu: allow(&vcpu, rules::IOCTLS, &action)?,
-            device: allow(&device, &running, &action)?,
-            built: forbid_ioctls(rules::SETUP_IOCTLS, &action)?,
+            vcpu: allow(&vcpu, rules::IOCTLS, action)?,
+            device: allow(&device, &running, action)?,
+            built: forbid_ioctls(rules::SETUP_IOCTLS, action)?,
         })
     }
 }
@@ -95,46 +100,34 @@ fn allow(calls: &[i64], ioctls: &[u64], otherwise: &SeccompAction) -> Result<Fil
     for &call in calls {
         table.insert(call, Vec::new());
     }
-    for (call, argument, values) in rules::ARGUMENTS {
+    for (call, argument, allowed) in rules::ARGUMENTS {
         if table.contains_key(call) {
-            table.insert(*call, argument_is_one_of(*argument, values)?);
+            table.insert(*call, argument_is(*argument, *allowed)?);
         }
     }
     table.insert(libc::SYS_ioctl, argument_is_one_of(IOCTL_REQUEST, ioctls)?);
-    let mut program = no_path_exists().to_vec();
+    let mut program = answer(rules::ANSWERS);
     program.extend(compile(table, otherwise.clone(), SeccompAction::Allow)?);
     Ok(Filter(Some(Arc::new(program))))
 }
 
-/// The start of a filter by which opening a path fails with `ENOENT` instead of being a violation.
+/// The start of a filter by which these calls fail with these errors.
 ///
-/// The C library opens paths on its own account: its allocator reads the overcommit policy before it
-/// shrinks a heap, and does without when there is none.
-fn no_path_exists() -> [sock_filter; 5] {
+/// Calls of another architecture that have the same numbers end in the same answers.
+fn answer(answers: &[(i64, i32)]) -> BpfProgram {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let statement = |code, k| sock_filter {
-        code,
-        jt: 0,
-        jf: 0,
-        k,
-    };
-    let jump = |call: i64, jt, jf| sock_filter {
-        code: JUMP_IF_EQUAL,
-        jt,
-        jf,
-        k: call as u32,
-    };
-    // Calls of another architecture that have these numbers end in the same answer.
-    [
-        statement(LOAD, std::mem::offset_of!(libc::seccomp_data, nr) as u32),
-        jump(libc::SYS_openat, 2, 0),
-        jump(libc::SYS_open, 1, 0),
-        statement(JUMP, 1),
-        statement(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOENT as u32),
-    ]
+    // `jf`: how many instructions are left out when a comparison fails.
+    let instruction = |code, jf, k| sock_filter { code, jt: 0, jf, k };
+    let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    let mut program = vec![instruction(LOAD, 0, number)];
+    for &(call, errno) in answers {
+        let failure = libc::SECCOMP_RET_ERRNO | errno as u32;
+        program.push(instruction(JUMP_IF_EQUAL, 1, call as u32));
+        program.push(instruction(RETURN, 0, failure));
+    }
+    program
 }
 
 /// A filter that allows everything but these requests of `ioctl`.
@@ -148,16 +141,27 @@ fn forbid_ioctls(ioctls: &[u64], action: &SeccompAction) -> Result<Filter, JailE
 /// Position of the request among the arguments of `ioctl`.
 const IOCTL_REQUEST: u8 = 1;
 
+/// Rules for what an argument may be.
+fn argument_is(argument: u8, allowed: Allowed) -> Result<Vec<SeccompRule>, JailError> {
+    match allowed {
+        Allowed::OneOf(values) => argument_is_one_of(argument, values),
+        Allowed::Bits(bits) => Ok(vec![rule(argument, SeccompCmpOp::MaskedEq(bits), bits)?]),
+        Allowed::OwnProcess => argument_is_one_of(argument, &[u64::from(std::process::id())]),
+    }
+}
+
 /// One rule for each value.
 fn argument_is_one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, JailError> {
-    let rule = |value: &u64| {
-        let (len, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
-        SeccompRule::new(vec![SeccompCondition::new(argument, len, equal, *value)?])
-    };
-    values
-        .iter()
-        .map(|value| rule(value).map_err(JailError::Compile))
+    let rules = values.iter();
+    rules
+        .map(|value| rule(argument, SeccompCmpOp::Eq, *value))
         .collect()
+}
+
+fn rule(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompRule, JailError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(JailError::Compile)
 }
 
 fn compile(
@@ -172,25 +176,80 @@ fn compile(
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "the calls that are tried have no safe wrapper")]
 mod tests {
+    use std::io;
+
+    use nix::errno::Errno;
+
     use super::*;
 
-    #[test]
-    fn the_rules_compile() {
-        Filters::compile(OnViolation::Kill).unwrap();
+    /// What `attempt` answers in a thread with a filter of which a violation is an error, not the end.
+    fn in_jail<T: Send + 'static>(
+        filter: fn(Filters) -> Filter,
+        attempt: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let filters = Filters::with_action(&SeccompAction::Errno(libc::EPERM as u32)).unwrap();
+        let thread = std::thread::spawn(move || {
+            super::super::identity::seal().unwrap();
+            filter(filters).install().unwrap();
+            attempt()
+        });
+        thread.join().unwrap()
+    }
+
+    fn call(number: i64, arguments: [i64; 3]) -> Result<i64, Errno> {
+        let [a, b, c] = arguments;
+        // SAFETY: the calls that are tried below get no pointers.
+        Errno::result(unsafe { libc::syscall(number, a, b, c) })
     }
 
     #[test]
     fn no_path_can_be_opened_and_trying_is_no_violation() {
-        let filters = Filters::compile(OnViolation::Kill).unwrap();
-        for filter in [filters.vcpu, filters.device] {
-            let tried = std::thread::spawn(move || {
-                super::super::identity::seal().unwrap();
-                filter.install().unwrap();
-                std::fs::File::open("/proc/self/status").map_err(|error| error.kind())
-            });
-            let answer = tried.join().unwrap();
-            assert_eq!(answer.err(), Some(std::io::ErrorKind::NotFound));
+        for filter in [|all: Filters| all.vcpu, |all: Filters| all.device] {
+            let opened = in_jail(filter, || std::fs::File::open("/proc/self/status"));
+            assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn threads_can_be_started_and_processes_cannot() {
+        let thread = in_jail(
+            |all| all.device,
+            || std::thread::spawn(|| 7).join().unwrap(),
+        );
+        assert_eq!(thread, 7);
+        let process = || call(libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]);
+        assert_eq!(in_jail(|all| all.device, process), Err(Errno::EPERM));
+        let newer = || call(libc::SYS_clone3, [0, 0, 0]);
+        assert_eq!(in_jail(|all| all.device, newer), Err(Errno::ENOSYS));
+    }
+
+    #[test]
+    fn nobody_else_can_be_signalled() {
+        let signal = |process: u32| {
+            in_jail(
+                |all| all.device,
+                move || {
+                    let thread = nix::unistd::gettid().as_raw();
+                    call(libc::SYS_tgkill, [process.into(), thread.into(), 0])
+                },
+            )
+        };
+        assert_eq!(signal(std::process::id()), Ok(0));
+        assert_eq!(signal(std::process::id() + 1), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn descriptors_raise_no_signals() {
+        for filter in [|all: Filters| all.vcpu, |all: Filters| all.device] {
+            let command = |command: i32| {
+                in_jail(filter, move || {
+                    call(libc::SYS_fcntl, [2, command.into(), 0])
+                })
+            };
+            assert!(command(libc::F_GETFL).is_ok());
+            assert_eq!(command(libc::F_SETOWN), Err(Errno::EPERM));
         }
     }
 }
