@@ -50,8 +50,12 @@ impl Reset {
     }
 
     fn send(self, memory: &GuestMemoryMmap, queue: &mut ActiveQueue) -> Result<Self, QueueError> {
-        let Some(chain) = queue.pop(memory)? else {
-            queue.enable_kicks(memory)?;
+        let mut chain = queue.pop(memory)?;
+        // A guest that refilled the queue in between believes that nobody wants to be told.
+        if chain.is_none() && queue.enable_kicks(memory)? {
+            chain = queue.pop(memory)?;
+        }
+        let Some(chain) = chain else {
             return Ok(self);
         };
         // Before the guest sees the event, so that giving the buffer back is sure to be noticed.
