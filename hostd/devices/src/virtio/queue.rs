@@ -19,6 +19,10 @@ pub type Chain<'m> = DescriptorChain<&'m GuestMemoryMmap>;
 /// cannot keep the event loop from the other devices, or from being paused, for longer.
 pub const MAX_CHAINS_PER_EVENT: usize = 128;
 
+/// Bytes of buffers after which an event handles no further chain, for the same reason: a few of the
+/// largest requests that Linux makes.
+const MAX_BYTES_PER_EVENT: u64 = 4 << 20;
+
 /// `VRING_AVAIL_F_NO_INTERRUPT`.
 const AVAIL_NO_INTERRUPT: u16 = 1;
 
@@ -32,6 +36,14 @@ pub enum QueueError {
         queue: u16,
         /// What the ring code said.
         source: virtio_queue::Error,
+    },
+    /// A chain of more descriptors than the ring has, by way of an indirect table or in a circle.
+    #[error("virtio queue {queue}: a chain of more than {size} descriptors")]
+    Long {
+        /// Number of the queue.
+        queue: u16,
+        /// Descriptors of the ring.
+        size: u16,
     },
     /// An eventfd of the host cannot be used.
     #[error("virtio queue {queue}: notification descriptor")]
@@ -73,19 +85,36 @@ impl ActiveQueue {
     /// The next chain that the driver has made available.
     ///
     /// # Errors
-    /// When the driver claims more chains than the ring can hold.
+    /// When the driver claims more chains than the ring can hold, or more descriptors in one.
     pub fn pop<'m>(
         &mut self,
         memory: &'m GuestMemoryMmap,
     ) -> Result<Option<Chain<'m>>, QueueError> {
-        let index = self.index;
+        Ok(self.pop_measured(memory)?.map(|(chain, _)| chain))
+    }
+
+    /// The next chain and the bytes of its buffers.
+    fn pop_measured<'m>(
+        &mut self,
+        memory: &'m GuestMemoryMmap,
+    ) -> Result<Option<(Chain<'m>, u64)>, QueueError> {
+        let (queue, size) = (self.index, self.ring.size());
         let chains = self.ring.iter(memory);
-        Ok(chains
-            .map_err(|source| QueueError::Ring {
-                queue: index,
-                source,
-            })?
-            .next())
+        let next = chains
+            .map_err(|source| QueueError::Ring { queue, source })?
+            .next();
+        let Some(chain) = next else {
+            return Ok(None);
+        };
+        let (mut descriptors, mut bytes) = (0, 0);
+        for descriptor in chain.clone() {
+            descriptors += 1;
+            bytes += u64::from(descriptor.len());
+            if descriptors > size {
+                return Err(QueueError::Long { queue, size });
+            }
+        }
+        Ok(Some((chain, bytes)))
     }
 
     /// Puts the chain that was popped last back, to be popped again.
@@ -176,18 +205,20 @@ impl ActiveQueue {
         memory: &'m GuestMemoryMmap,
         mut each: impl FnMut(Chain<'m>) -> u32,
     ) -> Result<(), QueueError> {
-        let mut left = MAX_CHAINS_PER_EVENT;
+        let (mut chains, mut bytes) = (MAX_CHAINS_PER_EVENT, MAX_BYTES_PER_EVENT);
         loop {
             self.disable_kicks(memory)?;
-            while left > 0
-                && let Some(chain) = self.pop(memory)?
+            while chains > 0
+                && bytes > 0
+                && let Some((chain, len)) = self.pop_measured(memory)?
             {
                 let head = chain.head_index();
                 let written = each(chain);
                 self.add_used(memory, head, written)?;
-                left -= 1;
+                chains -= 1;
+                bytes = bytes.saturating_sub(len);
             }
-            if left == 0 {
+            if chains == 0 || bytes == 0 {
                 self.kick()?;
                 break;
             }
@@ -248,5 +279,62 @@ impl ActiveQueue {
             queue: self.index,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use virtio_queue::desc::RawDescriptor;
+    use virtio_queue::desc::split::Descriptor;
+    use vm_memory::{Bytes, GuestAddress};
+
+    use crate::event_loop::EventHandler;
+    use crate::testing::{Buffer, DATA, Driver, write};
+    use crate::virtio::rng::Rng;
+    use crate::virtio::transport::status;
+
+    #[test]
+    fn large_buffers_end_an_event_early() {
+        let mut driver = Driver::started(Rng::new());
+        for _ in 0..3 {
+            driver.offer(0, &[write(DATA, 3 << 20)]);
+        }
+        driver.function.on_event(0);
+        assert_eq!(driver.used(0).len(), 2);
+        driver.run();
+        assert_eq!(driver.used(0).len(), 1);
+    }
+
+    /// Whether the device takes a chain whose indirect table has so many descriptors.
+    fn takes_table_of(descriptors: u16) -> bool {
+        const NEXT: u16 = 1;
+        const WRITE: u16 = 2;
+        const INDIRECT: u16 = 4;
+        let mut driver = Driver::started(Rng::new());
+        for at in 0..descriptors {
+            let next = if at + 1 < descriptors { NEXT } else { 0 };
+            let raw = Descriptor::new(DATA, 1, WRITE | next, at + 1);
+            let place = GuestAddress(DATA + 0x1000 + 16 * u64::from(at));
+            driver
+                .memory
+                .write_obj(RawDescriptor::from(raw), place)
+                .unwrap();
+        }
+        driver.send(
+            0,
+            &[Buffer {
+                address: DATA + 0x1000,
+                len: 16 * u32::from(descriptors),
+                flags: INDIRECT,
+            }],
+        );
+        driver.status() & status::NEEDS_RESET == 0
+    }
+
+    #[test]
+    fn a_chain_is_at_most_as_long_as_its_ring() {
+        assert!(takes_table_of(16));
+        assert!(!takes_table_of(17));
+        assert!(!takes_table_of(0x7fff));
     }
 }
