@@ -57,26 +57,21 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::legacy::{I8042, i8042};
 
     #[test]
     fn only_the_exact_values_act() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
         let sink: PowerSink = Arc::new(move |request| log.lock().unwrap().push(request));
-        let acpi = AcpiPower::new(sink.clone());
+        let acpi = AcpiPower::new(sink);
         for (offset, value) in [(0, 0x20), (0, 0x14), (1, 0x34), (2, 0), (3, 1)] {
             acpi.write(offset, &[value]);
         }
-        let keyboard = I8042::new(sink);
-        keyboard.write(0, &[0xfe]);
-        keyboard.write(4, &[0xfe, 0]);
         assert_eq!(*seen.lock().unwrap(), []);
 
         acpi.write(SLEEP_CONTROL, &[0x34]);
         acpi.write(RESET, &[1]);
-        keyboard.write(0x64 - i8042::BASE, &[0xfe]);
-        let expected = [PowerRequest::Off, PowerRequest::Reset, PowerRequest::Reset];
+        let expected = [PowerRequest::Off, PowerRequest::Reset];
         assert_eq!(*seen.lock().unwrap(), expected);
     }
 }

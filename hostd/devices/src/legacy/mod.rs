@@ -1,11 +1,9 @@
 //! The few devices of a PC that a stock kernel still expects outside PCI.
 
 pub mod acpi;
-pub mod i8042;
 pub mod serial;
 
 pub use acpi::AcpiPower;
-pub use i8042::I8042;
 pub use serial::{Serial, SerialState};
 
 /// What a guest asks of the whole machine.
