@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - A vCPU exit only ever touches registers. Queue notifications are ioeventfds
-//!   ([`pci::NotifyRegistry`]), interrupts are irqfds ([`pci::MsiRoutes`]); the vmm implements
-//!   both traits with KVM.
+//!   ([`pci::NotifyRegistry`]), interrupts are messages that the vmm hands to KVM
+//!   ([`pci::MsiRoutes`]); it implements both traits.
 //! - All queue work happens on the one thread that calls [`EventLoop::dispatch`]. A device is
 //!   locked for as long as it works and keeps nothing in flight in between, so a machine is
 //!   quiet as soon as its vCPUs are stopped and `dispatch` is no longer called.

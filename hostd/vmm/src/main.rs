@@ -17,8 +17,11 @@
 //! | [`jail`] | namespaces, identity, seccomp |
 //! | [`probe`] | is KVM here, and is it any good |
 //!
-//! **Invariant:** the process opens two paths, `/dev/kvm` and its own page map, before it hears the first
-//! request; everything else comes as a descriptor.
+//! **Invariant:** paths are opened only before the jail is closed, which is before the first request is
+//! heard: `/dev/kvm`, the process's own page map, and its cgroup's limits, for the number of cores.
+//! Everything else comes as a descriptor.
+//!
+//! **Invariant:** a panic of any thread ends the process.
 
 mod args;
 mod boot;
@@ -39,12 +42,13 @@ use control::session::{Session, SessionError};
 use jail::seccomp::Filters;
 use machine::Prepared;
 use machine::vcpus::IdleThread;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    log_to_stderr();
+    abort_on_panic();
     match Args::parse(std::env::args().skip(1)) {
         Ok(Args::Version) => println!("vmm {}", env!("CARGO_PKG_VERSION")),
         Ok(Args::Probe) => println!("{}", probe::run()),
@@ -60,6 +64,30 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Nothing that a guest does over and over again is worth a line each time: `virtio_queue` logs each
+/// mistake of a driver as an error.
+fn log_to_stderr() {
+    let targets = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("virtio_queue", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets)
+        .init();
+}
+
+/// A machine that lost a thread would hang. Without the process hostd knows at once.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
 }
 
 fn serve(options: Serve) -> Result<(), SessionError> {

@@ -1,7 +1,7 @@
 //! MSI-X: the vector table, the pending bits, and where the vectors lead.
 //!
-//! A vector is delivered by a kernel route (an irqfd) that the vmm keeps for it. While a vector
-//! is masked nothing is triggered; a bit remembers that something should have been.
+//! A vector is delivered by the vmm, which is told the vector's message when it changes. While a
+//! vector is masked nothing is triggered; a bit remembers that something should have been.
 
 use std::io;
 use std::sync::Arc;
@@ -30,12 +30,11 @@ pub struct MsiMessage {
     pub data: u32,
 }
 
-/// The kernel's interrupt routes of one function, one per vector. With KVM: a GSI with an MSI
-/// routing entry and an irqfd for each vector.
+/// Where the vectors of one function lead: with KVM each is one `KVM_SIGNAL_MSI` with the message
+/// that the vector has.
 pub trait MsiRoutes: Send + Sync {
     /// From now on `vector` delivers `message`. Called when a vector that the guest may use
-    /// gets a message that it did not have; after a restore once for each such vector, so an
-    /// implementation may gather these and commit them together before the vCPUs run.
+    /// gets a message that it did not have; after a restore once for each such vector.
     ///
     /// # Errors
     /// As the kernel says; the vector is then not delivered.
@@ -243,8 +242,7 @@ impl Msix {
             && entry.is_some_and(|entry| entry.control & ENTRY_MASKED == 0)
     }
 
-    /// Changing a route is slow in the kernel, and guests mask and unmask vectors without
-    /// changing them: only a new message is passed on.
+    /// Guests mask and unmask vectors without changing them: only a new message is passed on.
     fn update_route(&mut self, vector: u16) {
         let at = usize::from(vector);
         let (Some(entry), Some(routed)) = (self.entries.get(at), self.routed.get_mut(at)) else {
@@ -259,13 +257,13 @@ impl Msix {
         }
         match self.routes.route(vector, message) {
             Ok(()) => *routed = Some(message),
-            Err(error) => tracing::warn!(vector, %error, "cannot route an interrupt"),
+            Err(error) => tracing::debug!(vector, %error, "cannot route an interrupt"),
         }
     }
 
     fn deliver(&self, vector: u16) {
         if let Err(error) = self.routes.trigger(vector) {
-            tracing::warn!(vector, %error, "cannot deliver an interrupt");
+            tracing::debug!(vector, %error, "cannot deliver an interrupt");
         }
     }
 }

@@ -85,7 +85,7 @@ impl Notifications {
             return;
         };
         if let Err(error) = self.vm.bind_ioeventfd(&event, GuestAddress(address)) {
-            tracing::warn!(address, %error, "queue notifications cost an exit each");
+            tracing::debug!(address, %error, "queue notifications cost an exit each");
         }
     }
 

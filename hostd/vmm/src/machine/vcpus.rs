@@ -145,7 +145,7 @@ impl Drop for Vcpus {
         self.kick_all();
         for thread in &mut self.threads {
             if let Some(handle) = thread.handle.take() {
-                // A thread that panicked is gone as well.
+                // It cannot have panicked: that would have ended the process.
                 let _ = handle.join();
             }
         }
@@ -311,6 +311,6 @@ impl Worker {
 extern "C" fn ignore_signal(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panicked thread leaves behind is still a vCPU that KVM can stop and save.
+    // Nothing is ever poisoned: a panic ends the process.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

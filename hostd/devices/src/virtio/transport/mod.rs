@@ -157,7 +157,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
         match self.build_queues(|_| (0, 0)) {
             Ok(queues) => self.queues = queues,
             Err(error) => {
-                tracing::warn!(%error, "cannot activate a virtio device");
+                tracing::debug!(%error, "cannot activate a virtio device");
                 self.needs_reset();
                 return;
             }
@@ -207,7 +207,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
             features: self.registers.features(),
         };
         if let Err(error) = piece(&mut self.device, &mut io) {
-            tracing::warn!(device = ?self.device.device_type(), %error, "driver broke its queue");
+            tracing::debug!(device = ?self.device.device_type(), %error, "driver broke its queue");
             self.needs_reset();
         }
     }

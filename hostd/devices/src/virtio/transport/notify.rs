@@ -80,7 +80,7 @@ impl Kicks {
         self.bar = bar;
         for (address, fd) in self.addresses() {
             if let Err(error) = self.registry.register(address, fd) {
-                tracing::warn!(address, %error, "queue notifications cost an exit each");
+                tracing::debug!(address, %error, "queue notifications cost an exit each");
             }
         }
     }
