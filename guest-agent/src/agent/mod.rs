@@ -2,6 +2,7 @@
 
 mod listener;
 mod server;
+mod signals;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::machine::{Guest, MachineError};
 use crate::processes::Accounts;
 
 pub use server::{ServeError, serve};
+pub use signals::ignore_signals;
 
 /// This agent's version, as snapshots record it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -45,8 +47,9 @@ pub enum AgentError {
     Serve(#[from] ServeError),
 }
 
-/// Serves until the machine ends. Called in the child that PID 1 has forked; returning ends the machine.
+/// Serves until the machine ends. Called in the child that PID 1 has forked; returning resets the machine.
 pub fn run() -> ExitCode {
+    ignore_signals();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::reboot::{RebootMode, reboot};
 
 /// Why the guest cannot boot.
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +64,7 @@ impl BootError {
     }
 }
 
-/// Says on the console why the guest cannot go on and powers off, so that the host sees it at once.
+/// Says on the console why the guest cannot boot and resets the machine.
 pub fn give_up(error: &BootError) -> ! {
-    eprintln!("thaw: boot failed: {error}");
-    power_off()
-}
-
-/// Flushes file systems and powers the machine off. Only PID 1 ends this way.
-pub(super) fn power_off() -> ! {
-    nix::unistd::sync();
-    // Returns only on failure, and then there is nothing left to try.
-    let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
-    eprintln!("thaw: power off: {errno}");
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
-    }
+    super::end::reset(&format!("boot failed: {error}"))
 }

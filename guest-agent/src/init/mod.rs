@@ -4,6 +4,7 @@
 //! milliseconds and the time until the agent answers is what users wait for.
 
 mod disks;
+mod end;
 mod failure;
 mod limits;
 mod modules;

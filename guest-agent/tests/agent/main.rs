@@ -7,5 +7,6 @@ mod files;
 mod freezer;
 mod harness;
 mod processes;
+mod signals;
 mod streams;
 mod terminal;
