@@ -13,7 +13,9 @@
 //! async runtime: the vmm links this crate.
 //!
 //! **Trust.** Bytes that are read here may be damaged: every size is capped, every byte of every
-//! file is covered by a checksum, and damage is a typed error. The checksums find accidents. They
+//! file is covered by a checksum, and damage is a typed error. Reading checks the checksum, with one
+//! exception: the blocks of a disk layer are read one at a time and have one digest in all, which
+//! [`verify_layers`](store::Snapshot::verify_layers) checks. The checksums find accidents. They
 //! do not stop somebody who may write the files and computes new ones.
 
 pub mod disk;

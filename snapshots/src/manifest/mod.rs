@@ -150,7 +150,7 @@ pub struct LayerRecord {
     pub bitmap: FileRecord,
     /// Bytes of the data file that are not zero, counted in blocks.
     pub stored_bytes: u64,
-    /// Digest of those blocks; checked by `verify` only.
+    /// Digest of those blocks, for [`verify_layers`](crate::store::Snapshot::verify_layers).
     pub blocks: Digest,
 }
 

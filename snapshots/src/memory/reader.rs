@@ -60,6 +60,13 @@ impl MemoryReader {
         self.header.memory_bytes
     }
 
+    /// Bytes of the pages that are stored: the host memory that a
+    /// [`Template`](crate::template::Template) takes. A file that is small says nothing about it.
+    pub fn present_bytes(&self) -> u64 {
+        let slots = self.slots.iter();
+        slots.map(|slot| slot.entry.packed_bytes() as u64).sum()
+    }
+
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
         self.header.file_bytes

@@ -11,9 +11,10 @@ use crate::memory::MemoryReader;
 use crate::state::read_state;
 use crate::{SnapshotId, SnapshotName};
 
-/// An open snapshot. Manifest, sizes, state and bitmaps have been checked; memory and disk blocks
-/// are checked when they are read or by [`verify`](Snapshot::verify). It stays usable when the
-/// snapshot is deleted meanwhile.
+/// An open snapshot, which stays usable when it is deleted meanwhile. Manifest, sizes, state and bitmaps
+/// have been checked. Each frame of memory is checked when it is read. The blocks of disk layers are
+/// checked by [`verify_layers`](Snapshot::verify_layers) and by nobody else: call that once on every
+/// host before a machine reads them.
 #[derive(Debug)]
 pub struct Snapshot {
     manifest: Manifest,
@@ -118,28 +119,38 @@ impl Snapshot {
         })
     }
 
-    /// Reads and checks every byte, on all cores.
+    /// Reads and checks every byte; memory, on all cores.
     pub fn verify(&self) -> Result<(), StoreError> {
         let id = || self.id().clone();
         self.memory()?
             .verify()
             .map_err(|source| StoreError::Memory { id: id(), source })?;
         read_state(&self.state).map_err(|source| StoreError::State { id: id(), source })?;
-        for (record, files) in self.manifest.files.layers.iter().zip(&self.layers) {
-            let disk = record.disk;
-            let measured = disk::measure(files).map_err(|source| StoreError::Disk {
-                id: id(),
-                disk,
-                source,
-            })?;
-            if measured.blocks != record.blocks || measured.stored_bytes != record.stored_bytes {
-                return Err(StoreError::Digest {
-                    id: id(),
-                    file: files::layer(disk),
-                });
+        self.verify_layers()
+    }
+
+    /// Reads and checks every block of the disk layers that is not zero.
+    ///
+    /// Blocking, for as long as reading and hashing them takes one core.
+    pub fn verify_layers(&self) -> Result<(), StoreError> {
+        let mut layers = self.manifest.files.layers.iter().zip(&self.layers);
+        layers.try_for_each(|(record, files)| self.verify_layer(record, files))
+    }
+
+    fn verify_layer(&self, record: &LayerRecord, layer: &LayerFiles) -> Result<(), StoreError> {
+        let (id, disk) = (self.id().clone(), record.disk);
+        match disk::measure(layer) {
+            Ok(found)
+                if found.blocks == record.blocks && found.stored_bytes == record.stored_bytes =>
+            {
+                Ok(())
             }
+            Ok(_) => Err(StoreError::Digest {
+                id,
+                file: files::layer(disk),
+            }),
+            Err(source) => Err(StoreError::Disk { id, disk, source }),
         }
-        Ok(())
     }
 }
 

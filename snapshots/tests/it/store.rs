@@ -345,6 +345,24 @@ fn a_snapshot_under_another_id_is_refused() {
     assert!(matches!(result, Err(StoreError::OtherSnapshot { found, .. }) if found == id(1)));
 }
 
+/// Opening does not read the blocks of a layer, so this has to be asked for.
+#[test]
+fn a_damaged_block_of_a_layer_is_found_when_layers_are_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let snapshot = add(&store, 1, None);
+    snapshot.verify_layers().unwrap();
+    let layer = dir.path().join(id(1).as_str()).join("disk-1.layer");
+    let layer = fs::OpenOptions::new().write(true).open(layer).unwrap();
+    layer.write_all_at(b"x", 9000).unwrap();
+    let again = store.find(id(1).as_str()).unwrap();
+    let result = again.verify_layers();
+    assert!(
+        matches!(&result, Err(StoreError::Digest { file, .. }) if file == "disk-1.layer"),
+        "{result:?}"
+    );
+}
+
 /// Every file of a snapshot, cut, missing, or with flipped bits.
 #[test]
 fn damage_to_any_file_is_found() {

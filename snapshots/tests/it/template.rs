@@ -31,6 +31,7 @@ fn written(bytes: Vec<u8>) -> File {
 #[test]
 fn holds_the_memory_and_nothing_for_zeros() {
     let reader = MemoryReader::open(written(memory())).unwrap();
+    assert_eq!(reader.present_bytes(), 2 * MIB as u64 + 4096);
     for threads in [1, 2, 5] {
         let template = Template::load(&reader, std::num::NonZeroUsize::new(threads)).unwrap();
         assert_eq!(template.memory_bytes(), 8 * MIB as u64);
