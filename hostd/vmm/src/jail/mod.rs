@@ -9,6 +9,7 @@
 //! 4. Die with the parent: changing ids clears that wish, so after them.
 //! 5. [`seccomp`]: a filter for each thread, before the first request is heard.
 
+mod capabilities;
 pub mod identity;
 mod limits;
 mod namespaces;
@@ -17,6 +18,7 @@ pub mod seccomp;
 
 use std::io;
 
+pub use capabilities::without_sys_admin;
 use identity::Identity;
 
 /// Why the process could not be locked up.

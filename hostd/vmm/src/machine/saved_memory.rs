@@ -12,6 +12,8 @@ use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
 };
 
+use crate::jail::without_sys_admin;
+
 /// Which pages of this process exist: `/proc/self/pagemap`, opened before the process is locked up.
 #[derive(Debug)]
 pub struct Residency {
@@ -20,9 +22,13 @@ pub struct Residency {
 
 impl Residency {
     /// Opens the page map. Without it saving reads every page, which is slower and no less right.
+    ///
+    /// The kernel shows physical addresses to those who had `CAP_SYS_ADMIN` when they opened it, for
+    /// as long as they hold it. A guest that has taken this process over must not learn them.
     pub fn open() -> Self {
+        let open = || File::open("/proc/self/pagemap");
         Self {
-            pagemap: File::open("/proc/self/pagemap").ok(),
+            pagemap: without_sys_admin(open).and_then(|opened| opened).ok(),
         }
     }
 }
@@ -208,5 +214,23 @@ fn seek(file: &File, from: u64, whence: Whence) -> io::Result<Option<u64>> {
         Ok(found) => Ok(u64::try_from(found).ok()),
         Err(Errno::ENXIO) => Ok(None),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frame numbers are in the low bits of an entry, and 0 for whoever must not know them.
+    #[test]
+    fn the_page_map_says_which_pages_exist_and_not_where() {
+        let page = Box::new([7u8; 2 * PAGE_BYTES]);
+        let at = (page.as_ptr() as u64).div_ceil(PAGE) * ENTRY_BYTES;
+        let pagemap = Residency::open().pagemap.unwrap();
+        let mut entry = [0; ENTRY_BYTES as usize];
+        pagemap.read_exact_at(&mut entry, at).unwrap();
+        let entry = u64::from_ne_bytes(entry);
+        assert_ne!(entry & PRESENT, 0);
+        assert_eq!(entry & ((1 << 55) - 1), 0);
     }
 }
