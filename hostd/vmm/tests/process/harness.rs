@@ -29,9 +29,20 @@ use super::mini_guest;
 /// Longer than anything takes in the virtual host.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The program under test; `THAW_VMM` names another build of it.
+/// The program under test.
 pub fn vmm_path() -> PathBuf {
-    std::env::var_os("THAW_VMM").map_or_else(|| env!("CARGO_BIN_EXE_vmm").into(), PathBuf::from)
+    let from = |name| std::env::var_os(name).map(PathBuf::from);
+    let named = from("THAW_VMM").or_else(|| Some(from("THAW_BIN")?.join("vmm")));
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_vmm").into())
+}
+
+/// Says why a test does not run, past the test runner, which shows nothing of tests that pass.
+pub fn skip(reason: &str) {
+    let must_run = std::env::var_os("THAW_MUST_RUN").is_some_and(|value| value == "1");
+    assert!(!must_run, "this test must run: {reason}");
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("skipped {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// What a machine boots.
@@ -42,37 +53,17 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest of a few instructions; `None`, with the reason printed, where there is no KVM at all.
+    /// A guest of a few instructions; `None`, with the reason told, where there is no KVM at all.
     pub fn mini(code: &[u8]) -> Option<Self> {
         let probe = probe();
         if probe.contains(r#""kvm":"missing""#) {
-            println!("skipped: no KVM here: {probe}");
+            skip(&format!("no KVM here: {}", probe.trim()));
             return None;
         }
         Some(Self {
             kernel: mini_guest::kernel(code),
             initramfs: mini_guest::initramfs(),
             cmdline: String::new(),
-        })
-    }
-
-    /// A kernel from `THAW_TEST_KERNEL`, an initramfs from `THAW_TEST_INITRAMFS`, and a fit KVM.
-    pub fn linux() -> Option<Self> {
-        let open = |name| std::env::var_os(name).map(|path| File::open(path).unwrap());
-        let files = (open("THAW_TEST_KERNEL"), open("THAW_TEST_INITRAMFS"));
-        let (Some(kernel), Some(initramfs)) = files else {
-            println!("skipped: THAW_TEST_KERNEL and THAW_TEST_INITRAMFS name no guest");
-            return None;
-        };
-        let probe = probe();
-        if !probe.contains(r#""kvm":"ok""#) {
-            println!("skipped: KVM is not fit here: {probe}");
-            return None;
-        }
-        Some(Self {
-            kernel,
-            initramfs,
-            cmdline: protocol::RECOMMENDED_KERNEL_CMDLINE.into(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::harness::{Guest, Vmm, machine};
+use super::harness::{Guest, Vmm, machine, skip};
 use super::mini_guest;
 
 /// A field of a thread's status.
@@ -41,8 +41,7 @@ fn every_thread_is_locked_up_before_the_guest_runs() {
 fn nothing_of_the_host_is_in_reach() {
     let vmm = Vmm::start();
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root sees another process's namespaces");
-        return;
+        return skip("only root sees another process's namespaces");
     }
     // It is locked up once it sleeps waiting for its first request.
     let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();

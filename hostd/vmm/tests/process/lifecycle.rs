@@ -5,7 +5,7 @@ use wire::event::Kind;
 use wire::reply::Reply as Answer;
 use wire::request::Request as Ask;
 
-use super::harness::{Guest, Vmm, machine, probe};
+use super::harness::{Guest, Vmm, machine, probe, skip};
 use super::mini_guest;
 
 fn started(code: &[u8], vcpus: u32, memory_mib: u64) -> Option<Vmm> {
@@ -45,7 +45,7 @@ fn a_guest_that_ends_is_reported_with_its_reason() {
     ];
     for (code, kind) in ends {
         if code == mini_guest::triple_faulting() && !probe().contains(r#""kvm":"ok""#) {
-            println!("skipped: a KVM that interprets guests may not know exceptions");
+            skip("a KVM that interprets guests may not know exceptions");
             continue;
         }
         let Some(mut vmm) = started(&code, 1, 64) else {
