@@ -37,7 +37,7 @@ pub enum QueueError {
         /// What the ring code said.
         source: virtio_queue::Error,
     },
-    /// A chain of more descriptors than the ring has, by way of an indirect table or in a circle.
+    /// A chain of more descriptors than the ring has, by way of an indirect table.
     #[error("virtio queue {queue}: a chain of more than {size} descriptors")]
     Long {
         /// Number of the queue.
