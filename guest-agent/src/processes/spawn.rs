@@ -21,6 +21,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
+use super::signal::Signal;
 use super::spec::Plan;
 use super::stdio::ChildEnds;
 use crate::status::PosixError;
@@ -98,6 +99,12 @@ pub(super) fn spawn(
             Err(orders.error(plan, step, errno))
         }
     }
+}
+
+/// Kills the process group of a program that nobody will supervise, and reaps the program.
+pub(super) fn end(pid: Pid) {
+    let _ = Signal::KILL.send_to_group(pid);
+    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
 }
 
 /// What the child does, prepared so that it allocates nothing.
@@ -342,4 +349,22 @@ unsafe fn clone_with_entry(
         );
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ended_leaves_no_zombie() {
+        let mut command = Command::new("sleep");
+        let mut child = command.arg("1000").process_group(0).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        end(pid);
+        let again = child.wait().unwrap_err();
+        assert_eq!(again.raw_os_error(), Some(libc::ECHILD));
+    }
 }

@@ -11,7 +11,6 @@ use tonic::Status;
 
 use super::outlet::{Outlet, Source};
 use super::process::{Description, Process, Stdin};
-use super::signal::Signal;
 use super::spec::Plan;
 use super::stdio::{AgentEnds, make, register};
 use super::table::Table;
@@ -74,7 +73,7 @@ pub(super) fn start(
     let pidfd = match register(child.pidfd) {
         Ok(pidfd) => pidfd,
         Err(error) => {
-            let _ = process.signal(Signal::KILL);
+            spawn::end(child.pid);
             return Err(PosixError::io("epoll_ctl", Path::new("pidfd"))(error).into());
         }
     };
