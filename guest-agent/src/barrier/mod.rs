@@ -67,6 +67,7 @@ impl From<BarrierError> for Status {
             BarrierError::Machine(MachineError::FreezeTimeout { .. }) => {
                 (Code::Aborted, "FREEZE_TIMEOUT")
             }
+            BarrierError::Machine(MachineError::Stray { .. }) => (Code::Aborted, "FREEZE_STRAY"),
             BarrierError::Machine(_) => (Code::Internal, "MACHINE"),
             BarrierError::TaskLost => return task_lost(),
         };

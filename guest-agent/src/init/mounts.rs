@@ -35,7 +35,7 @@ const RUNTIME: [Mount; 4] = [
     Mount { source: "devpts",  target: "/dev/pts",       fstype: "devpts",  flags: NOSUID_NOEXEC, data: Some("gid=5,mode=0620,ptmxmode=0666") },
     Mount { source: "shm",     target: "/dev/shm",       fstype: "tmpfs",   flags: NOSUID_NODEV,  data: Some("mode=1777") },
     Mount { source: "run",     target: "/run",           fstype: "tmpfs",   flags: NOSUID_NODEV,  data: Some("mode=0755") },
-    Mount { source: "cgroup2", target: "/sys/fs/cgroup", fstype: "cgroup2", flags: STRICT,        data: None },
+    Mount { source: "cgroup2", target: "/sys/fs/cgroup", fstype: "cgroup2", flags: STRICT,        data: Some("nsdelegate") },
 ];
 
 /// Links that shells and tools expect; the kernel does not make them.

@@ -4,11 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Freezer, Identity, Machine, MachineError, MachineStats, clock, entropy, memory};
 
+/// Where PID 1 has mounted the whole hierarchy.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// All processes of the sandbox live here.
 const SANDBOX_CGROUP: &str = "/sys/fs/cgroup/sandbox";
 
@@ -19,14 +22,17 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Makes the sandbox's cgroup.
+    /// Makes the sandbox's cgroup, and from then on shows it where the whole hierarchy was: it is the root of
+    /// the cgroup namespace that programs start in, and cgroups that they make there are frozen with them.
     ///
     /// # Errors
     /// When cgroup v2 is not mounted.
     pub fn new() -> Result<Self, MachineError> {
-        Ok(Self {
-            freezer: Freezer::create(Path::new(SANDBOX_CGROUP))?,
-        })
+        let freezer = Freezer::create(Path::new(CGROUPS))?;
+        let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
+        mount(Some(SANDBOX_CGROUP), CGROUPS, none, bind, none)
+            .map_err(MachineError::call("mounting the sandbox's cgroup"))?;
+        Ok(Self { freezer })
     }
 }
 
@@ -44,6 +50,9 @@ impl Machine for Guest {
     }
 
     fn freeze(&self) -> Result<u32, MachineError> {
+        // Most of what is to be written goes out while programs still run, so that they stand still only for
+        // what they write meanwhile.
+        nix::unistd::sync();
         let frozen = self.freezer.freeze()?;
         nix::unistd::sync();
         Ok(frozen)

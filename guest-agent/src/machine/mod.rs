@@ -3,12 +3,14 @@
 //! The trait exists because these operations change a whole machine: its clock, its name, its
 //! random pool. Tests drive the same barrier and services against a machine that only records.
 
+mod cgroup;
 mod clock;
 mod entropy;
 mod freezer;
 mod guest;
 mod identity;
 mod memory;
+mod strays;
 
 use std::os::fd::BorrowedFd;
 use std::time::SystemTime;
@@ -37,6 +39,14 @@ pub enum MachineError {
     FreezeTimeout {
         /// How long was waited.
         millis: u128,
+    },
+    /// A process is outside the sandbox's cgroup and cannot be brought back.
+    #[error("process {pid} does not come back into the sandbox's cgroup: {errno}")]
+    Stray {
+        /// Which.
+        pid: i32,
+        /// Why not.
+        errno: Errno,
     },
 }
 

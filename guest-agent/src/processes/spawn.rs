@@ -80,6 +80,7 @@ pub(super) fn spawn(
     let mut orders = Orders {
         stdio: ends.descriptors().map(|end| end.as_raw_fd()),
         terminal: ends.is_terminal(),
+        in_cgroup: cgroup.is_some(),
         uid: plan.account.uid.as_raw(),
         gid: plan.account.gid.as_raw(),
         groups: plan.account.groups.iter().map(|gid| gid.as_raw()).collect(),
@@ -111,6 +112,8 @@ pub(super) fn end(pid: Pid) {
 struct Orders<'a> {
     stdio: [RawFd; 3],
     terminal: bool,
+    /// The child is born in a cgroup of the sandbox's.
+    in_cgroup: bool,
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
@@ -164,6 +167,14 @@ impl Orders<'_> {
                 "close_range",
                 libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0),
             )?;
+            // The sandbox's cgroup becomes the root of all that the program sees and may move to. Not a flag of
+            // the clone, which would make the parent's cgroup the root.
+            if self.in_cgroup {
+                check(
+                    "unshare",
+                    libc::syscall(libc::SYS_unshare, libc::CLONE_NEWCGROUP),
+                )?;
+            }
             lower_oom_score();
             libc::syscall(libc::SYS_umask, 0o022);
             let (count, groups) = (self.groups.len(), self.groups.as_ptr());
