@@ -56,8 +56,9 @@ pub fn describe(qemu: &mut Command, parts: &Parts<'_>) {
     .args([
         "-accel",
         "tcg,thread=multi,tb-size=1024",
+        // Two for programs and guests; tests/virtual-host/init tells why they leave the first alone.
         "-smp",
-        "2",
+        "3",
         "-cpu",
         "max,svm=on",
     ])
