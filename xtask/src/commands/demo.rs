@@ -15,8 +15,11 @@ use super::up::new_token;
 use crate::{
     deployment::Deployment,
     exec::signals,
+    host::Host,
     lease::Lease,
-    paths, products, progress,
+    paths,
+    products::{self, Products},
+    progress,
     service::{Options, Service},
     snapshot,
 };
@@ -53,7 +56,22 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let host = &lease.host;
     let deployment = Deployment::new(host, &products)?;
     let snapshots = snapshot::ensure(host, &products, &deployment)?;
+    demonstrate(host, &products, &deployment, &snapshots)?;
+    lease.end()?;
+    println!("\nThat was Thaw. `cargo xtask up` leaves a hostd running for you.");
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Shows it all against a hostd of its own.
+///
+/// # Errors
+/// When anything does not go as it should.
+pub fn demonstrate(
+    host: &Host,
+    products: &Products,
+    deployment: &Deployment,
+    snapshots: &str,
+) -> Result<()> {
     // A port and a name of its own: it works beside what `up` has started.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let token_file = paths::cache()?.join("demo.token");
@@ -61,9 +79,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let service = Service::new(host, "demo");
     let options = Options {
         tcp: Some((port, &token)),
-        snapshots: Some(&snapshots),
+        snapshots: Some(snapshots),
     };
-    let running = service.start(&deployment, &options)?;
+    let running = service.start(deployment, &options)?;
     host.forward(port)?;
     let thaw = Thaw {
         program: products.program("thaw")?.clone(),
@@ -76,10 +94,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     host.end_forward(port);
     running.stop()?;
     std::fs::remove_file(&thaw.token_file)?;
-    shown?;
-    lease.end()?;
-    println!("\nThat was Thaw. `cargo xtask up` leaves a hostd running for you.");
-    Ok(ExitCode::SUCCESS)
+    shown
 }
 
 fn show(thaw: &Thaw) -> Result<()> {

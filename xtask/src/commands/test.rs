@@ -8,10 +8,12 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::demo;
 use crate::{
     cargo::{self, TestProgram},
     deployment::Deployment,
     exec::{self, Call, signals},
+    host::Host,
     lease::Lease,
     products::{self, Products, Set},
     progress, snapshot,
@@ -73,7 +75,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             .map(|test| (format!("{}-{}", test.package, test.name), test.path))
             .collect();
         programs.sort();
-        if let Err(error) = run_end_to_end(&products, programs, filter, &mut tally) {
+        let everything = filter.is_none() && arguments.program.is_empty();
+        let selection = Selection {
+            programs,
+            filter,
+            demo: everything,
+        };
+        if let Err(error) = run_end_to_end(&products, &selection, &mut tally) {
             eprintln!("error: {error:#}");
             tally.step_failed("end-to-end tests", 0);
         }
@@ -125,15 +133,19 @@ fn run_native(tests: &[TestProgram], filter: Option<&str>, tally: &mut Tally) ->
     Ok(())
 }
 
-/// The tests in package `tests`, each program on the host with the products beside it.
-fn run_end_to_end(
-    products: &Products,
+/// What is to run on the host.
+struct Selection<'a> {
     programs: Set,
-    filter: Option<&str>,
-    tally: &mut Tally,
-) -> Result<()> {
+    /// Only tests whose names contain this.
+    filter: Option<&'a str>,
+    /// Whether the demo is a test, too.
+    demo: bool,
+}
+
+/// The programs of [`END_TO_END`] packages, each on the host with the products beside it, and the demo.
+fn run_end_to_end(products: &Products, selection: &Selection<'_>, tally: &mut Tally) -> Result<()> {
     let lease = Lease::take(products)?;
-    let ran = run_programs(&lease, products, programs, filter, tally);
+    let ran = run_on(&lease.host, products, selection, tally);
     if ran.is_err()
         && let Some(symptoms) = lease.host.symptoms()
     {
@@ -143,25 +155,23 @@ fn run_end_to_end(
     ran
 }
 
-fn run_programs(
-    lease: &Lease,
+fn run_on(
+    host: &Host,
     products: &Products,
-    programs: Set,
-    filter: Option<&str>,
+    selection: &Selection<'_>,
     tally: &mut Tally,
 ) -> Result<()> {
-    let host = &lease.host;
     let deployment = Deployment::new(host, products)?;
     let snapshots = snapshot::ensure(host, products, &deployment)?;
-    let directory = host.shelve(&programs)?;
+    let directory = host.shelve(&selection.programs)?;
     let mut variables = deployment.variables(Some(&snapshots));
     // This host was chosen because it can run them: a skip would hide a mistake.
     variables.push(("THAW_MUST_RUN".to_owned(), "1".to_owned()));
-    for (name, _) in &programs {
+    for (name, _) in &selection.programs {
         let title = format!("end-to-end tests: {name}");
         let step = progress::section(&title);
         let mut command: Vec<OsString> = vec![format!("{directory}/{name}").into()];
-        command.extend(filter.map(OsString::from));
+        command.extend(selection.filter.map(OsString::from));
         let call = Call {
             path: std::slice::from_ref(&deployment.programs),
             variables: &variables,
@@ -173,6 +183,16 @@ fn run_programs(
         if status != 0 {
             tally.step_failed(&title, told);
         }
+        step.done();
+    }
+    if selection.demo {
+        let step = progress::section("the demo");
+        let shown = demo::demonstrate(host, products, &deployment, &snapshots);
+        signals::check()?;
+        if let Err(error) = &shown {
+            eprintln!("error: {error:#}");
+        }
+        tally.check("demo", shown.is_ok());
         step.done();
     }
     Ok(())
