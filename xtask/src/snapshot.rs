@@ -23,7 +23,7 @@ use crate::{
 /// When the image does not boot.
 pub fn ensure(host: &Host, products: &Products, deployment: &Deployment) -> Result<String> {
     let stores = format!("{}/snapshots", host.cache());
-    let store = format!("{stores}/{}", key(products)?);
+    let store = format!("{stores}/{}", key(host, products)?);
     let _lock = cache::lock_snapshots(&paths::cache()?)?;
     if host.run(&format!("[ -e {store}/complete ]")).is_ok() {
         return Ok(format!("{store}/snapshots"));
@@ -68,12 +68,13 @@ fn take(host: &Host, deployment: &Deployment, service: &Service<'_>) -> Result<(
 }
 
 /// What a snapshot depends on: the image, who wrote it, and the machine, because a cache may
-/// be carried to another one with another clock.
-fn key(products: &Products) -> Result<String> {
+/// be carried to another one with another clock, and another QEMU emulates another CPU.
+fn key(host: &Host, products: &Products) -> Result<String> {
     let images = products.images.as_ref().context("no image was built")?;
     let mut parts = vec![
         fs::read_to_string(images.join("default/image.json"))?,
         fs::read_to_string("/proc/sys/kernel/random/boot_id")?,
+        host.run("grep -m1 ^flags /proc/cpuinfo; cat /sys/class/dmi/id/bios_version || true")?,
     ];
     for program in ["hostd", "vmm"] {
         parts.push(digest::of_file(products.program(program)?)?);
