@@ -69,6 +69,14 @@ pub enum Error {
         /// Its phase now.
         phase: Phase,
     },
+    /// The sandbox stands still, for a snapshot or a pause in progress, for longer than a call waits.
+    #[error("sandbox {id} has been standing still for a snapshot for {limit:?}; try again")]
+    StandsStill {
+        /// Which sandbox.
+        id: SandboxId,
+        /// How long the call waited.
+        limit: std::time::Duration,
+    },
     /// The sandbox ended while the request was under way.
     #[error("sandbox {id} ended meanwhile: {phase}")]
     Ended {
@@ -101,6 +109,27 @@ pub enum Error {
         call: &'static str,
         /// How long it had.
         limit: std::time::Duration,
+    },
+    /// The client opened a stream and said nothing.
+    #[error("no first message came within {0:?}")]
+    NoFirstMessage(std::time::Duration),
+    /// The client reset its stream.
+    #[error("the client broke off")]
+    BrokenOff,
+    /// The client did not show the token that is wanted.
+    #[error("send the token of hostd's --token-file as `authorization: Bearer TOKEN`")]
+    Unauthenticated,
+    /// The host has no memory for what the sandbox would come from.
+    #[error(
+        "snapshot {snapshot} needs {needed} bytes of memory, and {available} are free; end some sandboxes"
+    )]
+    Memory {
+        /// The snapshot's id.
+        snapshot: String,
+        /// What its template takes.
+        needed: u64,
+        /// What the host could give.
+        available: u64,
     },
     /// A limit of this host is reached.
     #[error("{limit} are the most this host runs; end some, or raise --max-sandboxes")]

@@ -45,6 +45,8 @@ impl Sandboxes {
     /// knows its id.
     pub async fn create(&self, spec: Spec) -> Result<Arc<Record>> {
         spec.check()?;
+        // Taken before the look at `stopping`: hostd then either waits for this Create, or is seen to end.
+        let _token = self.services.tasks.token();
         if self.services.stopping.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
@@ -56,7 +58,7 @@ impl Sandboxes {
         let id = SandboxId::generate();
         let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
         let birth = Birth {
-            record: first_record(id, spec.labels, spec.timeout, &plan),
+            record: first_record(id, spec.labels, &plan),
             plan,
             identity: Identity::fresh(hostname, spec.env),
             boot_timeout: spec
@@ -191,10 +193,8 @@ fn parse(id: &str) -> Result<SandboxId> {
 fn first_record(
     id: SandboxId,
     labels: std::collections::BTreeMap<String, String>,
-    timeout: Option<std::time::Duration>,
     plan: &Plan,
 ) -> Record {
-    let created_at = SystemTime::now();
     Record {
         id,
         phase: Phase::Creating,
@@ -204,9 +204,11 @@ fn first_record(
         snapshot_id: plan.snapshot_id(),
         image: plan.image.name.clone(),
         epoch: None,
-        created_at,
+        created_at: SystemTime::now(),
         ended_at: None,
-        expires_at: timeout.and_then(|timeout| created_at.checked_add(timeout)),
+        // The actor sets it together with its timer.
+        expires_at: None,
         stages: Vec::new(),
+        revision: 0,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use snapshots::store::Store;
-use tokio::sync::{OnceCell, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::error::chain;
 use crate::host::cgroup::Cgroups;
-use crate::host::cpu::Cpu;
+use crate::host::cpu::{Cpu, HostCpu};
 use crate::host::facts::Facts;
 use crate::images::Images;
 use crate::sandbox::record::Record;
@@ -58,11 +58,13 @@ pub struct Services {
     pub cgroups: Option<Cgroups>,
     /// What the host is.
     pub facts: Facts,
-    cpu: OnceCell<Option<Cpu>>,
+    cpu: HostCpu,
     /// Changes of all sandboxes.
     pub events: broadcast::Sender<Event>,
     /// Cancelled when hostd is to end.
     pub stopping: CancellationToken,
+    /// Cancelled after that, when every sandbox has ended and has been told of.
+    pub all_ended: CancellationToken,
     /// Everything that has to finish before hostd ends.
     pub tasks: TaskTracker,
 }
@@ -103,15 +105,17 @@ impl Services {
             vmms: VmmPool::start(launcher, config.vmm_pool),
             cgroups,
             facts: Facts::read(),
-            cpu: OnceCell::new(),
+            cpu: HostCpu::default(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             stopping,
+            all_ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
             state_dir,
             database,
         });
         services.tasks.spawn(prune(services.clone()));
+        tokio::spawn(tell_when_all_ended(services.clone()));
         // Ahead of the first restore, which would wait for it.
         let ahead = services.clone();
         tokio::spawn(async move {
@@ -122,20 +126,26 @@ impl Services {
 
     /// What a guest's CPU can have here, if that can be known.
     pub async fn cpu(&self) -> Option<&Cpu> {
-        let asked = self.cpu.get_or_init(|| Cpu::ask(&self.config.vmm)).await;
-        asked.as_ref()
+        self.cpu.get(&self.config.vmm).await
     }
 
     /// Ends what [`Services::start`] started, after the sandboxes have ended.
     pub async fn stop(&self) {
         self.stopping.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.all_ended.cancelled().await;
         self.vmms.close().await;
         if let Some(cgroups) = &self.cgroups {
             cgroups.close().await;
         }
     }
+}
+
+/// Those who watch are let go of only when they have seen the last end.
+async fn tell_when_all_ended(services: Arc<Services>) {
+    services.stopping.cancelled().await;
+    services.tasks.close();
+    services.tasks.wait().await;
+    services.all_ended.cancel();
 }
 
 /// Forgets old records from time to time.

@@ -45,10 +45,12 @@ impl SnapshotStore {
         Ok(listing.entries)
     }
 
-    /// Deletes a snapshot by id or name and returns its id.
+    /// Deletes a snapshot by id or name and returns its id. By its id also one that is damaged.
     pub async fn delete(&self, id_or_name: &str) -> Result<SnapshotId> {
-        let snapshot = self.find(id_or_name).await?;
-        let id = snapshot.manifest().id.clone();
+        let id = match SnapshotId::new(id_or_name) {
+            Ok(id) => id,
+            Err(_) => self.find(id_or_name).await?.manifest().id.clone(),
+        };
         let deleted = id.clone();
         self.blocking(id_or_name, move |store| store.delete(&deleted))
             .await?;

@@ -19,7 +19,7 @@ use protocol::MAX_MESSAGE_BYTES;
 use protocol::agent::v1::agent_client::AgentClient;
 use protocol::agent::v1::files_client::FilesClient;
 use protocol::agent::v1::processes_client::ProcessesClient;
-use protocol::agent::v1::{FreezeRequest, HelloRequest, StatsRequest};
+use protocol::agent::v1::{FreezeRequest, StatsRequest};
 use tokio::time::Instant;
 use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
@@ -90,13 +90,6 @@ impl Agent {
         }
     }
 
-    /// Whether the sandbox's processes are frozen.
-    pub async fn is_frozen(&self) -> Result<bool> {
-        let mut control = self.control();
-        let hello = limited("Hello", STATS_LIMIT, control.hello(HelloRequest {})).await?;
-        Ok(hello.frozen)
-    }
-
     /// The guest's own figures.
     pub async fn figures(&self) -> Result<GuestFigures> {
         let mut control = self.control();
@@ -130,13 +123,22 @@ async fn limited<T>(
     }
 }
 
-/// Whether the agent said that file operations did not end in time.
-fn is_busy(error: &Error) -> bool {
+/// Whether the agent said that an operation, or another transition, did not end in time.
+pub fn is_busy(error: &Error) -> bool {
+    is_refusal(error, Code::Aborted, "BUSY")
+}
+
+/// Whether the agent said that there is no freeze to undo, and none under way: it looks after those that came before.
+pub fn is_not_frozen(error: &Error) -> bool {
+    is_refusal(error, Code::FailedPrecondition, "NOT_FROZEN")
+}
+
+fn is_refusal(error: &Error, code: Code, reason: &str) -> bool {
     let Error::Agent(status) = error else {
         return false;
     };
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    status.code() == Code::Aborted && reason.as_deref() == Some("BUSY")
+    let said = status.get_details_error_info().map(|info| info.reason);
+    status.code() == code && said.as_deref() == Some(reason)
 }
 
 /// What an agent said on purpose passes; what looks like a broken agent or connection is told apart.

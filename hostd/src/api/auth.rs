@@ -9,6 +9,7 @@ use tonic::codegen::http::{Request, Response, header};
 use tower::{Layer, Service};
 
 use crate::config::Token;
+use crate::error::Error;
 
 /// Load balancers ask for health without a token.
 const OPEN_PREFIX: &str = "/grpc.health.v1.Health/";
@@ -72,9 +73,7 @@ where
         if self.admits(&request) {
             return Either::Left(self.inner.call(request));
         }
-        let refusal = Status::unauthenticated(
-            "send the token of hostd's --token-file as `authorization: Bearer TOKEN`",
-        );
+        let refusal = Status::from(Error::Unauthenticated);
         Either::Right(std::future::ready(Ok(refusal.into_http())))
     }
 }

@@ -8,6 +8,8 @@ use tonic::body::Body;
 use tonic::codegen::http::Request;
 use tonic::{Code, Status};
 
+use crate::error::Error;
+
 /// For a layer over all services.
 pub fn tell_resets(request: Request<Body>) -> Request<Body> {
     request.map(|body| Body::new(body.map_err(tell_reset)))
@@ -15,7 +17,7 @@ pub fn tell_resets(request: Request<Body>) -> Request<Body> {
 
 fn tell_reset(status: Status) -> Status {
     match status.code() {
-        Code::Cancelled => Status::aborted("the client broke off"),
+        Code::Cancelled => Error::BrokenOff.into(),
         _ => status,
     }
 }

@@ -28,7 +28,7 @@ pub async fn first<T>(requests: &mut Streaming<T>) -> Result<T, Status> {
         Ok(first) => {
             first?.ok_or_else(|| Error::invalid("stream", "ended before its first message").into())
         }
-        Err(_) => Err(Status::deadline_exceeded("no first message came")),
+        Err(_) => Err(Error::NoFirstMessage(FIRST_MESSAGE_LIMIT).into()),
     }
 }
 

@@ -122,8 +122,9 @@ impl Service for SandboxesApi {
         // Listens first, so that nothing happens between the present and the future.
         let watcher = Watcher {
             events: services.events.subscribe(),
-            stopping: services.stopping.clone(),
+            all_ended: services.all_ended.clone(),
             only: None,
+            seen: None,
             over: false,
         };
         if wanted.is_empty() {
@@ -136,6 +137,7 @@ impl Service for SandboxesApi {
         };
         let watcher = Watcher {
             only: Some(record.id.clone()),
+            seen: Some(record.revision),
             over: record.phase.has_ended(),
             ..watcher
         };
@@ -146,11 +148,13 @@ impl Service for SandboxesApi {
     }
 }
 
-/// Turns the broadcast into one client's stream. It ends with the sandbox that is watched, or with hostd.
+/// Turns the broadcast into one client's stream. It ends with the sandbox that is watched, or after hostd has ended all.
 struct Watcher {
     events: broadcast::Receiver<Event>,
-    stopping: CancellationToken,
+    all_ended: CancellationToken,
     only: Option<SandboxId>,
+    /// The revision of the one that is watched which the client knows already.
+    seen: Option<u64>,
     over: bool,
 }
 
@@ -161,20 +165,22 @@ impl Watcher {
         }))
     }
 
+    /// Events between the beginning of the watch and the look at the present are no news.
+    fn wants(&self, change: &Event) -> bool {
+        let is_it = |only: &SandboxId| *only == change.record.id;
+        let is_new = |seen| change.record.revision > seen;
+        self.only.as_ref().is_none_or(is_it) && self.seen.is_none_or(is_new)
+    }
+
     async fn next(&mut self) -> Option<Result<SandboxEvent, Status>> {
         while !self.over {
             let received = tokio::select! {
                 biased;
                 received = self.events.recv() => received,
-                () = self.stopping.cancelled() => return None,
+                () = self.all_ended.cancelled() => return None,
             };
             match received {
-                Ok(change)
-                    if self
-                        .only
-                        .as_ref()
-                        .is_none_or(|only| *only == change.record.id) =>
-                {
+                Ok(change) if self.wants(&change) => {
                     self.over = self.only.is_some() && change.record.phase.has_ended();
                     return Some(Ok(event(&change)));
                 }

@@ -80,6 +80,7 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
             "state",
             phase.state().name().to_owned(),
         ),
+        Error::StandsStill { .. } => plain(Code::Unavailable, "SANDBOX_STANDS_STILL"),
         Error::Ended { phase, .. } => with(
             Code::Unavailable,
             "SANDBOX_ENDED",
@@ -94,6 +95,15 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
             "AGENT_TIMEOUT",
             "call",
             (*call).to_owned(),
+        ),
+        Error::NoFirstMessage(_) => plain(Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
+        Error::BrokenOff => plain(Code::Aborted, "CLIENT_BROKE_OFF"),
+        Error::Unauthenticated => plain(Code::Unauthenticated, "UNAUTHENTICATED"),
+        Error::Memory { needed, .. } => with(
+            Code::ResourceExhausted,
+            "MEMORY",
+            "needed_bytes",
+            needed.to_string(),
         ),
         Error::Capacity { .. } => plain(Code::ResourceExhausted, "CAPACITY"),
         Error::TooManyCalls { .. } => plain(Code::ResourceExhausted, "TOO_MANY_CALLS"),

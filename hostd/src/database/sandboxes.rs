@@ -201,6 +201,7 @@ mod tests {
             ended_at: Some(created_at),
             expires_at: None,
             stages: Vec::new(),
+            revision: 0,
         }
     }
 

@@ -7,9 +7,9 @@ pub fn total_bytes() -> u64 {
     meminfo("MemTotal").unwrap_or(0)
 }
 
-/// What could still be used without swapping, in bytes.
-pub fn available_bytes() -> u64 {
-    meminfo("MemAvailable").unwrap_or(0)
+/// What could still be used without swapping, in bytes, if the kernel says.
+pub fn available_bytes() -> Option<u64> {
+    meminfo("MemAvailable")
 }
 
 /// The proportional set of this process in bytes.
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_kernel_says() {
-        assert!(total_bytes() >= available_bytes());
+        assert!(total_bytes() >= available_bytes().unwrap());
         assert!(own_pss_bytes() > 0);
         assert_eq!(kib_field("A:  1 kB\nAB: 2 kB\n", "AB"), Some(2048));
     }

@@ -11,7 +11,7 @@ use super::end::End;
 use super::machine::Machine;
 use super::plan::Plan;
 use super::record::{Phase, Record, StopReason};
-use super::{COMMAND_QUEUE, Command, Sandbox, Shared};
+use super::{COMMAND_QUEUE, Command, Expiry, Sandbox, Shared};
 use crate::agent::barrier::Identity;
 use crate::error::{Context, Error, Result, chain};
 use crate::services::{Event, Services};
@@ -53,12 +53,14 @@ pub struct Commands(mpsc::Receiver<Command>);
 
 impl Actor {
     /// The task, what it will be asked, and the handle to it. Nothing has happened yet.
-    pub fn new(services: Arc<Services>, birth: Birth) -> (Self, Commands, Sandbox) {
+    pub fn new(services: Arc<Services>, mut birth: Birth) -> (Self, Commands, Sandbox) {
+        let expiry = birth.timeout.and_then(Expiry::after);
+        birth.record.expires_at = expiry.map(|expiry| expiry.shown);
         let shared = Arc::new(Shared {
             id: birth.record.id.clone(),
             agent: OnceLock::new(),
             open: watch::Sender::new(false),
-            expires: watch::Sender::new(birth.timeout.and_then(super::after)),
+            expires: watch::Sender::new(expiry),
             kill: CancellationToken::new(),
         });
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
@@ -129,7 +131,7 @@ impl Actor {
         match command {
             Command::Pause(answer) => drop(answer.send(self.pause(machine).await?)),
             Command::Resume(answer) => drop(answer.send(self.resume(machine).await?)),
-            Command::Extend(timeout, answer) => drop(answer.send(self.extend(timeout).await)),
+            Command::Extend(answer) => drop(answer.send(self.extend().await)),
             Command::Snapshot(request, answer) => self.snapshot(machine, request, answer).await?,
             Command::Counters(answer) => {
                 drop(answer.send(self.guarded(machine, machine.figures()).await?));
@@ -138,9 +140,10 @@ impl Actor {
         Ok(())
     }
 
-    async fn extend(&mut self, timeout: Duration) -> Result<()> {
-        self.publish(|record| record.expires_at = SystemTime::now().checked_add(timeout))
-            .await;
+    /// Writes down what the caller has set.
+    async fn extend(&mut self) -> Result<()> {
+        let expires_at = self.shared.expires.borrow().map(|expiry| expiry.shown);
+        self.publish(|record| record.expires_at = expires_at).await;
         Ok(())
     }
 
@@ -193,10 +196,10 @@ impl Actor {
     async fn expiry(&self) {
         let mut expires = self.shared.expires.subscribe();
         loop {
-            let at = *expires.borrow_and_update();
+            let expiry = *expires.borrow_and_update();
             let over = async {
-                match at {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                match expiry {
+                    Some(expiry) => tokio::time::sleep_until(expiry.at).await,
                     None => std::future::pending().await,
                 }
             };
@@ -216,6 +219,7 @@ impl Actor {
     pub(super) async fn publish(&self, change: impl FnOnce(&mut Record)) {
         let mut record = Record::clone(&self.record.borrow());
         change(&mut record);
+        record.revision += 1;
         if let Err(error) = self.services.database.put_sandbox(&record).await {
             // The sandbox is more important than its record, which the next start corrects.
             tracing::error!(sandbox = %record.id, error = %chain(&error), "cannot write a record");
@@ -249,7 +253,8 @@ impl Actor {
                     | Error::SnapshotIncompatible { .. }
                     | Error::SnapshotNotFound(_)
                     | Error::ImageNotFound(_)
-                    | Error::ImageUnusable { .. }),
+                    | Error::ImageUnusable { .. }
+                    | Error::Memory { .. }),
                 ),
                 _,
             ) => error,

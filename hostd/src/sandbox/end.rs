@@ -34,6 +34,10 @@ impl End {
                 FailureReason::VmmDied,
                 format!("the vmm gave up: {message}"),
             ),
+            Self::Vmm(VmmEnd::CutOff) => (
+                FailureReason::VmmDied,
+                "the vmm's socket broke; it was killed".into(),
+            ),
             Self::Vmm(VmmEnd::Died { status, last_words }) => {
                 (FailureReason::VmmDied, death_message(*status, last_words))
             }

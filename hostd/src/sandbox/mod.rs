@@ -38,7 +38,7 @@ pub mod spec;
 mod still;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -72,7 +72,7 @@ pub(crate) struct Shared {
     /// Whether the agent takes calls: not before the barrier, and not while frozen.
     open: watch::Sender<bool>,
     /// When it ends by itself.
-    expires: watch::Sender<Option<Instant>>,
+    expires: watch::Sender<Option<Expiry>>,
     kill: CancellationToken,
 }
 
@@ -81,14 +81,26 @@ pub(crate) struct Shared {
 pub(crate) enum Command {
     Pause(oneshot::Sender<Result<()>>),
     Resume(oneshot::Sender<Result<()>>),
-    Extend(Duration, oneshot::Sender<Result<()>>),
+    Extend(oneshot::Sender<Result<()>>),
     Snapshot(SnapshotRequest, oneshot::Sender<Result<SnapshotTaken>>),
     Counters(oneshot::Sender<Result<MachineFigures>>),
 }
 
-/// The instant so far from now; `None` when that is never.
-fn after(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
+/// The end of a sandbox's time, as the timer takes it and as the record shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expiry {
+    at: Instant,
+    shown: SystemTime,
+}
+
+impl Expiry {
+    /// So far from now; `None` when that is never.
+    fn after(timeout: Duration) -> Option<Self> {
+        Some(Self {
+            at: Instant::now().checked_add(timeout)?,
+            shown: SystemTime::now().checked_add(timeout)?,
+        })
+    }
 }
 
 /// What the vmm says, and who it is.
@@ -145,10 +157,8 @@ impl Sandbox {
     /// Moves its end to `timeout` from now.
     pub async fn extend(&self, timeout: Duration) -> Result<Arc<Record>> {
         // At once, whatever the task is at; it then writes the record.
-        self.shared.expires.send_replace(after(timeout));
-        self.ask(|answer| Command::Extend(timeout, answer))
-            .await
-            .map(|()| self.record())
+        self.shared.expires.send_replace(Expiry::after(timeout));
+        self.ask(Command::Extend).await.map(|()| self.record())
     }
 
     /// Saves it; it goes on as it was.
@@ -164,41 +174,43 @@ impl Sandbox {
     /// Its agent, when it takes calls. Waits while a snapshot is being taken.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] in any other phase than Running.
+    /// [`Error::NotRunning`] in any other phase than Running, also when it is paused meanwhile; [`Error::StandsStill`] when
+    /// the snapshot takes too long.
     pub async fn agent(&self) -> Result<Agent> {
         let mut open = self.shared.open.subscribe();
+        let mut record = self.record.clone();
         let waiting = async {
             loop {
                 let is_open = *open.borrow_and_update();
-                let phase = self.record().phase.clone();
+                let phase = record.borrow_and_update().phase.clone();
                 match (phase, self.shared.agent.get()) {
                     (Phase::Running, Some(agent)) if is_open => return Ok(agent.clone()),
                     (Phase::Running, _) => {}
-                    (phase, _) => {
-                        return Err(Error::NotRunning {
-                            id: self.id().clone(),
-                            phase,
-                        });
-                    }
+                    (phase, _) => return Err(self.not_running(phase)),
                 }
                 tokio::select! {
                     _ = open.changed() => {}
-                    record = self.ended() => {
-                        return Err(Error::NotRunning {
-                            id: self.id().clone(),
-                            phase: record.phase.clone(),
-                        });
+                    changed = record.changed() => if changed.is_err() {
+                        // The task is gone, and published no more.
+                        return Err(self.not_running(self.record().phase.clone()));
                     }
                 }
             }
         };
-        let busy = |_| Error::Host {
-            doing: "waiting for a snapshot in progress".into(),
-            cause: "it takes too long".into(),
+        let stands_still = |_| Error::StandsStill {
+            id: self.id().clone(),
+            limit: GATE_LIMIT,
         };
         tokio::time::timeout(GATE_LIMIT, waiting)
             .await
-            .map_err(busy)?
+            .map_err(stands_still)?
+    }
+
+    fn not_running(&self, phase: Phase) -> Error {
+        Error::NotRunning {
+            id: self.id().clone(),
+            phase,
+        }
     }
 
     async fn ask<T>(

@@ -39,6 +39,9 @@ pub struct Record {
     pub expires_at: Option<SystemTime>,
     /// Where the time of Create went, in order.
     pub stages: Vec<Stage>,
+    /// Counts the changes while it lives, so that of two records of one sandbox the newer is known. Not stored.
+    #[serde(skip)]
+    pub revision: u64,
 }
 
 /// Where a sandbox is in its life.

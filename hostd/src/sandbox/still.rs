@@ -1,11 +1,21 @@
 //! Standing still and going on: what Pause, Resume and a snapshot have in common.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::actor::Actor;
 use super::end::End;
 use super::machine::Machine;
 use super::record::Phase;
-use crate::agent::Agent;
+use crate::agent::{Agent, is_busy, is_not_frozen};
 use crate::error::{Error, Result};
+
+/// How long a guest that did not freeze in time may take to come to itself: it flushes its file systems to a slow disk, and
+/// cannot be told to stop that.
+const UNDO_LIMIT: Duration = Duration::from_secs(300);
+/// An agent that is busy with a freeze has waited for some seconds before it says so.
+const UNDO_PAUSE: Duration = Duration::from_millis(100);
 
 impl Actor {
     /// Running to Paused. Nothing to do when it is paused.
@@ -52,18 +62,33 @@ impl Actor {
             .await
     }
 
-    /// After a step failed. A freeze that fails has already thawed, unless its answer was lost.
+    /// After a step failed. A freeze that was refused has thawed already; one whose answer did not come may still be under way
+    /// in the guest, and would leave it frozen: so this lasts until the agent has undone it, or knows of none.
     async fn undo_freeze(&self, machine: &Machine) -> Result<(), End> {
         let agent = self.agent()?;
-        if self.or_end(machine, agent.is_frozen()).await? {
-            self.or_end(machine, agent.enter(&self.identity, true))
+        let deadline = Instant::now() + UNDO_LIMIT;
+        loop {
+            let undone = self
+                .guarded(machine, agent.enter(&self.identity, true))
                 .await?;
+            match undone {
+                Err(error) if is_not_frozen(&error) => return Ok(()),
+                Err(error) if may_pass(&error) && Instant::now() < deadline => {
+                    tracing::debug!(sandbox = %self.shared.id, %error, "a freeze is not undone yet");
+                }
+                undone => return undone.map_err(End::Fault),
+            }
+            tokio::time::sleep(UNDO_PAUSE).await;
         }
-        Ok(())
     }
 
     fn agent(&self) -> Result<&Agent, End> {
         let missing = || End::Fault(Error::AgentProtocol("there is no connection to it".into()));
         self.shared.agent.get().ok_or_else(missing)
     }
+}
+
+/// What an agent says, or does not, while a freeze is under way.
+fn may_pass(error: &Error) -> bool {
+    is_busy(error) || matches!(error, Error::AgentTimeout { .. })
 }

@@ -127,6 +127,11 @@ impl Link {
         }
     }
 
+    /// Whether no answer can come any more.
+    pub fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
     /// Waits until the vmm's end is closed and everything it sent has been read.
     pub async fn closed(&self) {
         // An error means that the reader is gone, which is the same.

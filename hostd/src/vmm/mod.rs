@@ -38,6 +38,9 @@ pub enum VmmError {
         #[source]
         source: std::io::Error,
     },
+    /// hostd ends, and starts no more.
+    #[error("hostd is shutting down")]
+    Closed,
     /// The socketpair failed.
     #[error("cannot talk to the vmm")]
     Socket(#[source] std::io::Error),
@@ -92,6 +95,8 @@ pub enum VmmEnd {
     Reset(String),
     /// The vmm gave up and said why.
     GaveUp(String),
+    /// Its socket closed or broke while the process lived on. It was killed.
+    CutOff,
     /// The process died.
     Died {
         /// Its exit status, when it could be had.

@@ -51,7 +51,13 @@ impl VmmPool {
     }
 
     /// An idle process, or a new one when there is none.
+    ///
+    /// # Errors
+    /// None can be started, or the pool is closed.
     pub fn take(&self) -> Result<Vmm, VmmError> {
+        if self.shared.closed.is_cancelled() {
+            return Err(VmmError::Closed);
+        }
         let ready = {
             let mut idle = self.shared.idle();
             std::iter::from_fn(|| idle.pop_front()).find(Vmm::is_alive)

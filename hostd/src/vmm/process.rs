@@ -31,6 +31,8 @@ const VMM_SOCKET_FD: RawFd = 3;
 const MAX_LOG_LINE_BYTES: usize = 1024;
 /// After the process is gone, what it sent last is read within this.
 const LAST_PACKETS: Duration = Duration::from_millis(500);
+/// After its socket is closed, a process that is dying is gone within this.
+const EXIT_NOTICE: Duration = Duration::from_secs(1);
 /// A killed process is gone at once, unless the kernel has to free gigabytes first.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -114,9 +116,9 @@ impl Vmm {
         self.pid
     }
 
-    /// Whether the process still runs, as far as is known.
+    /// Whether the process still runs and can be talked to, as far as is known.
     pub fn is_alive(&self) -> bool {
-        self.exit.borrow().is_none()
+        self.exit.borrow().is_none() && !self.link.is_closed()
     }
 
     /// Waits for the end of the guest or of the process, and says how it came. May be called again
@@ -128,6 +130,14 @@ impl Vmm {
             biased;
             Some(event) = events.recv() => return event.into(),
             exit = exited(&mut exit) => exit,
+            () = self.link.closed() => match tokio::time::timeout(EXIT_NOTICE, exited(&mut exit)).await {
+                Ok(exit) => exit,
+                // Nobody can stop, save or resume it any more.
+                Err(_) => {
+                    self.kill.cancel();
+                    return events.try_recv().map_or(VmmEnd::CutOff, Into::into);
+                }
+            },
         };
         // What it said before it died is the better explanation.
         let _ = tokio::time::timeout(LAST_PACKETS, self.link.closed()).await;

@@ -180,9 +180,14 @@ impl Host {
     }
 
     /// SIGTERM, and waits for the orderly end.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(self) -> TempDir {
+        self.stop_by(nix::sys::signal::Signal::SIGTERM).await
+    }
+
+    /// The same by another signal.
+    pub async fn stop_by(mut self, signal: nix::sys::signal::Signal) -> TempDir {
         let pid = nix::unistd::Pid::from_raw(self.child.id().unwrap() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(pid, signal).unwrap();
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("hostd does not end")

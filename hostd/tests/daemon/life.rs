@@ -10,6 +10,7 @@ use protocol::hostd::v1::{
 };
 use tonic::Code;
 
+use crate::fake::agent::SLOW;
 use crate::host::{Host, boot_request, reason};
 use crate::streams::exec;
 
@@ -199,6 +200,50 @@ async fn ends_at_its_timeout_and_not_before() {
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(host.get(&long.id).await.state(), SandboxState::Running);
+}
+
+#[tokio::test]
+async fn a_call_that_meets_a_pause_is_told_at_once() {
+    let host = Host::start().await;
+    let id = host.boot("freeze-slow").await.unwrap().id;
+    let mut sandboxes = host.sandboxes();
+    let request = PauseSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    let pausing = tokio::spawn(async move { sandboxes.pause(request).await });
+    tokio::time::sleep(SLOW / 5).await;
+    assert_eq!(host.get(&id).await.state(), SandboxState::Running);
+    let call = exec(&host, &id, "exit", &["0"]);
+    let refused = tokio::time::timeout(Duration::from_secs(10), call).await;
+    assert_eq!(
+        reason(&refused.expect("the call hangs").unwrap_err()),
+        "SANDBOX_NOT_RUNNING"
+    );
+    pausing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_freeze_that_ends_after_it_was_given_up_is_undone() {
+    let host = Host::start().await;
+    let id = host.boot("freeze-late").await.unwrap().id;
+    let request = PauseSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    host.sandboxes().pause(request).await.unwrap_err();
+    assert_eq!(host.get(&id).await.state(), SandboxState::Running);
+    // Longer than the freeze takes: nothing comes after it.
+    tokio::time::sleep(SLOW).await;
+    exec(&host, &id, "exit", &["0"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_vmm_that_cannot_be_talked_to_is_killed() {
+    let host = Host::start().await;
+    let id = host.boot("cuts-off").await.unwrap().id;
+    let failure = host.end_of(&id).await.failure.unwrap();
+    assert_eq!(failure.reason, "vmm_died");
+    assert!(failure.message.contains("socket"), "{}", failure.message);
+    host.assert_clean().await;
 }
 
 #[tokio::test]

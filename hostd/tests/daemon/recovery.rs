@@ -80,6 +80,16 @@ async fn an_orderly_end_ends_the_sandboxes() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_goes_away_is_an_orderly_end() {
+    let host = Host::start().await;
+    let id = host.boot("").await.unwrap().id;
+    let temp = host.stop_by(nix::sys::signal::Signal::SIGHUP).await;
+    assert!(vmm_pids(temp.path()).is_empty());
+    let host = Host::start_in(temp, &[]).await;
+    assert_eq!(host.get(&id).await.end_reason, "host_stopped");
+}
+
+#[tokio::test]
 async fn a_second_hostd_is_refused() {
     let host = Host::start().await;
     let output = command(host.temp.path(), &[])

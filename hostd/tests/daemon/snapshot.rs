@@ -223,6 +223,12 @@ async fn damage_is_told_by_part() {
             part,
             "{file}"
         );
+        // Damaged as it is, it can be deleted.
+        let request = DeleteSnapshotRequest {
+            snapshot: taken.id.clone(),
+        };
+        host.snapshots().delete(request).await.unwrap();
+        assert!(!path.exists(), "{file}");
     }
     host.kill(&id).await;
     host.assert_clean().await;

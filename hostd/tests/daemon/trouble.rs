@@ -102,7 +102,10 @@ async fn a_vmm_that_talks_garbage() {
 #[tokio::test]
 async fn a_vmm_that_cannot_be_started() {
     let host = Host::start_with(&["--vmm-pool", "0"]).await;
-    std::fs::write(host.temp.path().join("vmm"), "#!/nonexistent\n").unwrap();
+    // Not written over: hostd may be measuring the CPU with it, and a program that runs is busy.
+    let vmm = host.temp.path().join("vmm");
+    std::fs::remove_file(&vmm).unwrap();
+    std::fs::write(&vmm, "#!/nonexistent\n").unwrap();
     let status = host.boot("").await.unwrap_err();
     assert_eq!(reason(&status), "HOST_ERROR");
     assert!(status.message().contains("vmm"), "{}", status.message());

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::exit;
+use crate::output::printable;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,10 +91,11 @@ impl Error {
 
     /// All that is printed: the message, its causes, and what to do next.
     pub fn report(&self) -> String {
-        let mut text = format!("thaw: {self}");
+        // Some of the words are a guest's.
+        let mut text = format!("thaw: {}", printable(&self.to_string()));
         let mut source = self.source();
         while let Some(cause) = source {
-            let message = cause.to_string();
+            let message = printable(&cause.to_string());
             // Some causes only repeat what is below them, and tonic's has nothing to say.
             if !text.contains(&message) && !cause.is::<tonic::transport::Error>() {
                 // Writing to a String cannot fail.
@@ -195,6 +197,12 @@ mod tests {
             error.report(),
             "thaw: cannot read x: No such file or directory (os error 2)\n"
         );
+    }
+
+    #[test]
+    fn a_guest_s_words_do_not_steer_the_terminal() {
+        let report = Error::refused("sbx_1")(Status::not_found("\x1b[2Jgone\nthaw: fine")).report();
+        assert_eq!(report, "thaw: sbx_1: \\u{1b}[2Jgone\\nthaw: fine\n");
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn space(state_dir: &Path) -> Check {
 fn memory_check() -> Check {
     at_least(
         "1 GiB of memory available",
-        memory::available_bytes(),
+        memory::available_bytes().unwrap_or(0),
         ENOUGH_MEMORY,
         "end some sandboxes or lower --template-cache-bytes",
     )

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use protocol::agent::v1::agent_server::Agent;
@@ -28,6 +29,8 @@ use super::guest::Guest;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// What takes a while, takes this.
+pub const SLOW: Duration = Duration::from_millis(500);
 /// `zeros` writes this many bytes at a time.
 pub const ZEROS_CHUNK: usize = 64 << 10;
 
@@ -61,10 +64,27 @@ impl Agent for FakeAgent {
             ));
         }
         if self.guest.trouble == Trouble::FreezeBusy && FREEZES.fetch_add(1, Ordering::SeqCst) < 3 {
+            return Err(refusal(
+                Code::Aborted,
+                "BUSY",
+                "file operations did not end",
+            ));
+        }
+        if self.guest.trouble == Trouble::FreezeSlow {
+            tokio::time::sleep(SLOW).await;
+        }
+        if self.guest.trouble == Trouble::FreezeLate {
+            let guest = self.guest.clone();
+            guest.state.lock().unwrap().freezing = true;
+            tokio::spawn(async move {
+                tokio::time::sleep(SLOW).await;
+                let mut state = guest.state.lock().unwrap();
+                (state.frozen, state.freezing) = (true, false);
+            });
             return Err(Status::with_error_details(
                 Code::Aborted,
-                "file operations did not end",
-                ErrorDetails::with_error_info("BUSY", "thaw", std::collections::HashMap::new()),
+                "the answer is lost",
+                ErrorDetails::new(),
             ));
         }
         self.guest.state.lock().unwrap().frozen = true;
@@ -82,13 +102,18 @@ impl Agent for FakeAgent {
         assert!(request.entropy.len() >= 64 && request.entropy.iter().any(|byte| *byte != 0));
         assert_eq!(request.machine_id.len(), 32);
         let mut state = self.guest.state.lock().unwrap();
+        if state.freezing {
+            return Err(refusal(Code::Aborted, "BUSY", "a freeze is under way"));
+        }
         let known = state.epoch.as_ref() == Some(&request.epoch);
         if known != request.same_machine || (request.same_machine && !state.frozen) {
-            return Err(Status::failed_precondition("not at this barrier"));
+            let (code, reason) = (Code::FailedPrecondition, "NOT_FROZEN");
+            return Err(refusal(code, reason, "not at this barrier"));
         }
         *state = super::guest::State {
             epoch: Some(request.epoch.clone()),
             frozen: false,
+            freezing: false,
         };
         let wrong = self.guest.trouble == Trouble::WrongEpoch;
         Ok(Response::new(EnterResponse {
@@ -301,6 +326,11 @@ impl Files for FakeFiles {
     async fn r#do(&self, _: Request<FileOperation>) -> Result<Response<FileResult>, Status> {
         Ok(Response::new(FileResult::default()))
     }
+}
+
+fn refusal(code: Code, reason: &str, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "thaw", std::collections::HashMap::new());
+    Status::with_error_details(code, message, details)
 }
 
 fn posix(reason: &str, path: &str) -> Status {

@@ -28,6 +28,7 @@ pub struct Guest {
 pub struct State {
     pub epoch: Option<String>,
     pub frozen: bool,
+    pub freezing: bool,
 }
 
 impl Guest {
@@ -36,6 +37,7 @@ impl Guest {
         let state = State {
             epoch: restored.then(|| "of the one that was saved".into()),
             frozen: restored,
+            freezing: false,
         };
         let guest = Arc::new(Self {
             trouble,

@@ -32,6 +32,10 @@ pub enum Trouble {
     FreezeBusy,
     /// Freeze fails.
     FreezeFails,
+    /// Freeze takes a while.
+    FreezeSlow,
+    /// Freeze fails, as it looks, and freezes all the same a little later.
+    FreezeLate,
     /// Save fails.
     SaveFails,
     /// The process dies at Boot.
@@ -42,6 +46,8 @@ pub enum Trouble {
     Panics,
     /// The guest powers itself off a little after the barrier.
     PowersOff,
+    /// The process closes its socket a little after the barrier, and lives on.
+    CutsOff,
     /// The process ignores that hostd is gone.
     Lingers,
 }
@@ -57,11 +63,14 @@ const WORDS: &[(&str, Trouble)] = &[
     ("enter-hangs", Trouble::EnterHangs),
     ("freeze-busy", Trouble::FreezeBusy),
     ("freeze-fails", Trouble::FreezeFails),
+    ("freeze-slow", Trouble::FreezeSlow),
+    ("freeze-late", Trouble::FreezeLate),
     ("save-fails", Trouble::SaveFails),
     ("dies-at-boot", Trouble::DiesAtBoot),
     ("bad-reply", Trouble::BadReply),
     ("panics", Trouble::Panics),
     ("powers-off", Trouble::PowersOff),
+    ("cuts-off", Trouble::CutsOff),
     ("lingers", Trouble::Lingers),
 ];
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, Shutdown, recvmsg, sendmsg, shutdown};
 use prost::Message;
 use protocol::vmm::v1::{
     self as wire, Done, Event, Failure, MachineConfig, Reply, Request, Saved, StatsReply, Timed,
@@ -73,7 +73,8 @@ pub fn run() {
             return;
         }
     }
-    if Trouble::of(&machine.cmdline) == Trouble::Lingers {
+    let trouble = Trouble::of(&machine.cmdline);
+    if matches!(trouble, Trouble::Lingers | Trouble::CutsOff) {
         loop {
             std::thread::park();
         }
@@ -211,6 +212,8 @@ fn misfortune(trouble: Trouble, guest: &Guest, console: &mut File, socket: &Owne
     let kind = match trouble {
         Trouble::Panics => event::Kind::Reset,
         Trouble::PowersOff => event::Kind::PoweredOff,
+        // No event, but the end of all.
+        Trouble::CutsOff => event::Kind::Unspecified,
         _ => {
             // The console stays open as long as the guest runs.
             loop {
@@ -222,6 +225,10 @@ fn misfortune(trouble: Trouble, guest: &Guest, console: &mut File, socket: &Owne
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(200));
+    if trouble == Trouble::CutsOff {
+        shutdown(socket.as_raw_fd(), Shutdown::Both).unwrap();
+        return;
+    }
     if kind == event::Kind::Reset {
         console
             .write_all(b"[    1.0] Kernel panic - not syncing: fake\r\n")

@@ -10,6 +10,7 @@ use crate::args::to_proto;
 use crate::client::Hostd;
 use crate::error::Error;
 use crate::exit;
+use crate::output;
 use crate::session::{self, signals::Signals};
 
 /// The sandbox outlives a `thaw run` that was killed outright by no more than this.
@@ -49,10 +50,17 @@ pub async fn run(hostd: &Hostd, run: Run) -> Result<u8, Error> {
     let mut sandboxes = hostd.sandboxes();
     let mut creation = tokio::spawn(async move { sandboxes.create(request).await });
 
-    // A creation that was asked for is seen through: otherwise nobody would end its sandbox.
-    let (created, interrupted) = tokio::select! {
-        created = &mut creation => (created, None),
-        signal = signals.next() => (creation.await, Some(signal)),
+    let mut interrupted = None;
+    let created = loop {
+        tokio::select! {
+            created = &mut creation => break created,
+            // A creation that was asked for is seen through, so that its sandbox can be ended, unless that is asked for
+            // again: then hostd ends what nobody waits for, or its lease does.
+            signal = signals.next() => match interrupted {
+                None => interrupted = Some(signal),
+                Some(_) => return Ok(exit::of_signal(signal)),
+            },
+        }
     };
     let created = created.map_err(|panic| Error::Runtime(panic.into()))?;
     let id = created.map_err(failed)?.into_inner().id;
@@ -106,7 +114,7 @@ async fn kill(hostd: &Hostd, id: &str) {
     let killed = tokio::time::timeout(KILL_TIMEOUT, sandboxes.kill(request)).await;
     let why = match killed {
         Ok(Ok(_)) => return,
-        Ok(Err(status)) => status.message().to_owned(),
+        Ok(Err(status)) => output::printable(status.message()),
         Err(_) => "hostd does not answer".to_owned(),
     };
     eprintln!("thaw: {id} could not be ended: {why}\n  End it with `thaw kill {id}`.");
