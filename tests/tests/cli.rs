@@ -416,7 +416,9 @@ async fn doctor(host: Arc<Host>) -> Result {
         .output(&["--endpoint", "unix:/no/such", "doctor"])
         .await?;
     ensure!(
-        nowhere.code == Some(1) && nowhere.stdout.contains("xtask up"),
+        nowhere.code == Some(1)
+            && nowhere.stdout.contains("xtask up")
+            && nowhere.stdout.contains("KVM that is fit"),
         "{nowhere:?}"
     );
     Ok(())

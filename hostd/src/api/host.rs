@@ -57,7 +57,7 @@ impl Host for HostApi {
         let healthy = checks.iter().all(|check| check.verdict != Verdict::Failed);
         Ok(tonic::Response::new(DoctorResponse {
             healthy,
-            checks: checks.into_iter().map(wire).collect(),
+            checks: checks.into_iter().map(Check::from).collect(),
         }))
     }
 
@@ -98,16 +98,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .map_err(|error| Error::host("asking the kernel", &error))
 }
 
-fn wire(check: doctor::Check) -> Check {
-    let verdict = match check.verdict {
-        Verdict::Ok => WireVerdict::Ok,
-        Verdict::Warning => WireVerdict::Warning,
-        Verdict::Failed => WireVerdict::Failed,
-    };
-    Check {
-        requirement: check.requirement.to_owned(),
-        verdict: verdict.into(),
-        found: check.found,
-        remedy: check.remedy,
+impl From<doctor::Check> for Check {
+    fn from(check: doctor::Check) -> Self {
+        let verdict = match check.verdict {
+            Verdict::Ok => WireVerdict::Ok,
+            Verdict::Warning => WireVerdict::Warning,
+            Verdict::Failed => WireVerdict::Failed,
+        };
+        Self {
+            requirement: check.requirement.to_owned(),
+            verdict: verdict.into(),
+            found: check.found,
+            remedy: check.remedy,
+        }
     }
 }

@@ -162,7 +162,8 @@ fn in_range(option: &'static str, value: u64, min: u64, max: u64) -> Result<(), 
     })
 }
 
-fn vmm_beside_us() -> PathBuf {
+/// The vmm's binary in the directory of the program that asks.
+pub fn vmm_beside_us() -> PathBuf {
     std::env::current_exe()
         .ok()
         .and_then(|own| own.parent().map(|dir| dir.join(VMM_BINARY)))

@@ -4,6 +4,8 @@ mod kernel;
 mod kvm;
 mod resources;
 
+use std::path::Path;
+
 use crate::services::Services;
 
 /// One requirement, looked at.
@@ -69,25 +71,30 @@ impl Check {
 
 /// Looks at everything, now.
 pub async fn examine(services: &Services) -> Vec<Check> {
-    let answers = kvm::ask(&services.config.vmm).await;
-    let mut checks = vec![
-        kvm::vmm_binary(&services.config.vmm, &answers),
-        kvm::kvm(&answers),
-    ];
+    let mut checks = examine_machine(&services.config.vmm).await;
     let state_dir = services.state_dir.root().to_owned();
     let images = services.images.clone();
-    let rest = tokio::task::spawn_blocking(move || {
-        let mut checks = kernel::checks();
-        checks.extend(resources::checks(&state_dir, &images));
-        checks
-    });
-    match rest.await {
-        Ok(rest) => checks.extend(rest),
-        Err(error) => checks.push(Check::failed(
-            "doctor",
-            error.to_string(),
-            "report this as a bug",
-        )),
-    }
+    checks.extend(blocking(move || resources::of_hostd(&state_dir, &images)).await);
     checks
+}
+
+/// Looks at what can be known without a hostd.
+pub async fn examine_machine(vmm: &Path) -> Vec<Check> {
+    let answers = kvm::ask(vmm).await;
+    let mut checks = vec![kvm::vmm_binary(vmm, &answers), kvm::kvm(&answers)];
+    let rest = || {
+        let mut checks = kernel::checks();
+        checks.extend(resources::of_machine());
+        checks
+    };
+    checks.extend(blocking(rest).await);
+    checks
+}
+
+async fn blocking(look: impl FnOnce() -> Vec<Check> + Send + 'static) -> Vec<Check> {
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.unwrap_or_else(|error| {
+        let bug = Check::failed("doctor", error.to_string(), "report this as a bug");
+        vec![bug]
+    })
 }

@@ -69,9 +69,11 @@ fn tail(ring: &VecDeque<u8>) -> String {
     text.get(boundary..).unwrap_or_default().to_owned()
 }
 
-/// The kernel's own words when it panicked, if the console has them.
-pub fn panic_line(console: &str) -> Option<&str> {
-    let at = console.rfind("Kernel panic")?;
+/// Why the guest ended itself, in its own words: the kernel's when it panicked, or else those that its PID 1 says before it
+/// resets the machine.
+pub fn last_words(console: &str) -> Option<&str> {
+    let panic = console.rfind("Kernel panic");
+    let at = panic.or_else(|| console.rfind("thaw: ").map(|at| at + "thaw: ".len()))?;
     console.get(at..)?.lines().next().map(str::trim)
 }
 
@@ -106,11 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn panics_are_found() {
+    fn last_words_are_found() {
         assert_eq!(
-            panic_line("a\n[ 1.0] Kernel panic - not syncing: x\r\n---"),
+            last_words("thaw: a\n[ 1.0] Kernel panic - not syncing: x\r\n---"),
             Some("Kernel panic - not syncing: x")
         );
-        assert_eq!(panic_line("all well"), None);
+        assert_eq!(
+            last_words("thaw: a\r\nthaw: the agent ended: killed\r\n[ 1.0] reboot"),
+            Some("the agent ended: killed")
+        );
+        assert_eq!(last_words("all well"), None);
     }
 }

@@ -5,10 +5,13 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 
-use super::console::panic_line;
+use super::console::last_words;
 use super::record::{Failure, FailureReason, Phase, StopReason};
 use crate::error::{Error, chain};
 use crate::vmm::VmmEnd;
+
+/// What is repeated of a guest's last words, in characters: an error travels in a header.
+const MAX_WORDS: usize = 256;
 
 /// Why a sandbox ends.
 #[derive(Debug)]
@@ -67,8 +70,11 @@ fn fault_reason(error: &Error) -> FailureReason {
 }
 
 fn reset_message(message: &str, console: &str) -> String {
-    match panic_line(console) {
-        Some(panic) => format!("the guest reset itself: {panic}"),
+    match last_words(console) {
+        Some(words) => {
+            let words: String = words.chars().take(MAX_WORDS).collect();
+            format!("the guest reset itself: {words}")
+        }
         None if message.is_empty() => "the guest reset itself".into(),
         None => format!("the guest reset itself: {message}"),
     }

@@ -17,14 +17,12 @@ const ENOUGH_MEMORY: u64 = 1 << 30;
 /// A sandbox needs about a dozen.
 const ENOUGH_FILES: u64 = 4096;
 
-pub(super) fn checks(state_dir: &Path, images: &Images) -> Vec<Check> {
-    vec![
-        writable(state_dir),
-        space(state_dir),
-        memory_check(),
-        open_files(),
-        installed(images),
-    ]
+pub(super) fn of_machine() -> Vec<Check> {
+    vec![memory_check(), open_files()]
+}
+
+pub(super) fn of_hostd(state_dir: &Path, images: &Images) -> Vec<Check> {
+    vec![writable(state_dir), space(state_dir), installed(images)]
 }
 
 fn writable(state_dir: &Path) -> Check {

@@ -1,6 +1,7 @@
 //! `thaw doctor`: what the host needs, what was found, what to do.
 
 use clap::Args;
+use hostd::host::doctor;
 use protocol::hostd::v1::check::Verdict;
 use protocol::hostd::v1::{Check, DoctorRequest, DoctorResponse};
 use serde_json::json;
@@ -15,11 +16,12 @@ const UNHEALTHY: u8 = 1;
 #[derive(Debug, Args)]
 pub struct Doctor {}
 
-/// Prints the table; a hostd that cannot be reached is its only line.
+/// Prints the table. Without a hostd it says so, and what this machine alone lacks: the command may be run where hostd does
+/// not start.
 pub async fn run(hostd: Result<Hostd, Error>, as_json: bool) -> Result<u8, Error> {
     let response = match hostd {
         Ok(hostd) => ask(&hostd).await?,
-        Err(error) => unreachable_hostd(&error),
+        Err(error) => without_hostd(&error).await,
     };
     match as_json {
         true => output::json(&to_json(&response))?,
@@ -33,17 +35,24 @@ async fn ask(hostd: &Hostd) -> Result<DoctorResponse, Error> {
     Ok(answer.map_err(Error::refused("doctor"))?.into_inner())
 }
 
-fn unreachable_hostd(error: &Error) -> DoctorResponse {
+async fn without_hostd(error: &Error) -> DoctorResponse {
     let report = error.report();
     let (found, remedy) = report.split_once('\n').unwrap_or((&report, ""));
+    let mut checks = vec![Check {
+        requirement: "hostd".to_owned(),
+        verdict: Verdict::Failed.into(),
+        found: found.trim_start_matches("thaw: ").to_owned(),
+        remedy: remedy.trim().to_owned(),
+    }];
+    let vmm = hostd::config::vmm_beside_us();
+    // A client's machine has no vmm, and need not be fit for one.
+    if vmm.is_file() {
+        let machine = doctor::examine_machine(&vmm).await;
+        checks.extend(machine.into_iter().map(Check::from));
+    }
     DoctorResponse {
         healthy: false,
-        checks: vec![Check {
-            requirement: "hostd".to_owned(),
-            verdict: Verdict::Failed.into(),
-            found: found.trim_start_matches("thaw: ").to_owned(),
-            remedy: remedy.trim().to_owned(),
-        }],
+        checks,
     }
 }
 
