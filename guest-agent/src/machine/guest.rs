@@ -70,10 +70,14 @@ impl Machine for Guest {
         kill(Pid::from_raw(1), Signal::SIGTERM).map_err(MachineError::call("asking PID 1"))
     }
 
+    fn memory_bytes(&self) -> u64 {
+        memory::meminfo_bytes("MemTotal")
+    }
+
     fn stats(&self) -> MachineStats {
         MachineStats {
             agent_pss_bytes: memory::pss_bytes("1") + memory::pss_bytes("self"),
-            memory_total_bytes: memory::meminfo_bytes("MemTotal"),
+            memory_total_bytes: self.memory_bytes(),
             memory_available_bytes: memory::meminfo_bytes("MemAvailable"),
             processes: self.freezer.processes(),
         }

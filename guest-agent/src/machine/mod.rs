@@ -77,7 +77,7 @@ pub struct MachineStats {
 }
 
 /// What freeze and the restore barrier do. All calls block; none is called concurrently with another
-/// but [`Machine::stats`] and [`Machine::cgroup`].
+/// but [`Machine::stats`], [`Machine::memory_bytes`] and [`Machine::cgroup`].
 pub trait Machine: Send + Sync + 'static {
     /// Mixes bytes into the kernel's pool, credits them, and reseeds its generator.
     fn add_entropy(&self, bytes: &[u8]) -> Result<(), MachineError>;
@@ -94,6 +94,8 @@ pub trait Machine: Send + Sync + 'static {
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
     /// Begins to power the machine off and returns.
     fn power_off(&self) -> Result<(), MachineError>;
+    /// The memory that there is (`MemTotal`), in bytes; 0 when that is not known.
+    fn memory_bytes(&self) -> u64;
     /// Measures.
     fn stats(&self) -> MachineStats;
 }

@@ -13,11 +13,13 @@ use super::input;
 use super::outlet::{Seat, Source, Taken};
 use super::process::Process;
 use super::signal::Signal;
+use super::table::Table;
 use crate::status::{refused, task_lost};
 
 /// One client on one process. Dropping it detaches.
 pub(super) struct Attachment {
     process: Arc<Process>,
+    table: Arc<Table>,
     seat: Seat,
     /// This stream started the process.
     started_here: bool,
@@ -30,10 +32,11 @@ pub(super) struct Attachment {
 
 impl Attachment {
     /// Takes the process's output over.
-    pub(super) fn new(process: Arc<Process>, started_here: bool) -> Self {
+    pub(super) fn new(process: Arc<Process>, table: Arc<Table>, started_here: bool) -> Self {
         let seat = process.outlet.attach();
         Self {
             process,
+            table,
             seat,
             started_here,
             input: None,
@@ -123,6 +126,9 @@ impl Attachment {
         let kill = self.started_here && self.process.description.kill_on_disconnect;
         if held_seat && !self.finished && kill {
             let _ = self.process.signal(Signal::KILL);
+        }
+        if held_seat && self.process.exit().is_some() {
+            self.table.trim();
         }
     }
 }

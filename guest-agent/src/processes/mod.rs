@@ -9,11 +9,14 @@
 //! - [`spec`]: a wire specification becomes a validated [`spec::Plan`].
 //! - [`spawn`]: the one place that clones and executes.
 //! - [`process`]: one program; [`supervise`] is the task that owns its end; [`table`] knows them all.
-//! - [`outlet`]: what it has written and nobody has taken; [`pump`] fills it.
+//! - [`outlet`]: what it has written and nobody has taken, a [`buffer`] for each stream; [`pump`] fills it.
+//! - [`budget`]: how much is kept for nobody, of all programs together.
 //! - [`attachment`]: a gRPC stream on a process; [`input`] is its other direction.
 
 mod accounts;
 mod attachment;
+mod budget;
+mod buffer;
 mod input;
 mod outlet;
 mod process;

@@ -1,22 +1,17 @@
 //! What a process has written and nobody has taken yet.
 //!
 //! While a stream is attached, the pumps stop at [`ATTACHED_BYTES`], so the program blocks on its pipe and no
-//! byte is lost. While none is attached they go on, and the newest [`DETACHED_BYTES`] are kept.
+//! byte is lost. While none is attached they go on, and the newest bytes are kept, as many as the
+//! [`budget`](super::budget) allows.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, futures::Notified};
 use tokio_util::sync::CancellationToken;
 
-/// Kept of each stream while nobody is attached, in bytes.
-pub(super) const DETACHED_BYTES: usize = 1 << 20;
-/// Waiting of each stream while someone is attached, in bytes: enough to fill a message while the last
-/// one is on its way.
-const ATTACHED_BYTES: usize = 256 << 10;
-/// The largest piece taken at once, in bytes.
-pub(super) const CHUNK_BYTES: usize = 64 << 10;
+use super::budget::Budget;
+use super::buffer::{ATTACHED_BYTES, Buffer, CHUNK_BYTES};
 
 /// Which stream of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +20,33 @@ pub(super) enum Source {
     Stderr,
 }
 
-#[derive(Default)]
 struct Stream {
-    bytes: VecDeque<u8>,
+    buffer: Buffer,
+    /// Bytes given up since the last attachment.
     dropped: u64,
     /// Nothing more will come.
     ended: bool,
 }
 
-#[derive(Default)]
+impl Stream {
+    /// One that is not piped is at its end from the start.
+    fn new(piped: bool, budget: Arc<Budget>) -> Self {
+        Self {
+            buffer: Buffer::new(budget),
+            dropped: 0,
+            ended: !piped,
+        }
+    }
+
+    /// Adds for nobody.
+    fn keep(&mut self, data: &[u8]) {
+        self.dropped += self.buffer.keep(data);
+        if self.ended {
+            self.buffer.seal();
+        }
+    }
+}
+
 struct Inner {
     stdout: Stream,
     stderr: Stream,
@@ -49,6 +62,10 @@ impl Inner {
             Source::Stdout => &mut self.stdout,
             Source::Stderr => &mut self.stderr,
         }
+    }
+
+    fn streams(&mut self) -> [&mut Stream; 2] {
+        [&mut self.stdout, &mut self.stderr]
     }
 
     fn is_attached(&self, serial: u64) -> bool {
@@ -79,7 +96,6 @@ pub(super) enum Taken {
 }
 
 /// Both output streams of one process.
-#[derive(Default)]
 pub(super) struct Outlet {
     inner: Mutex<Inner>,
     /// Something to take, an end, or another holder.
@@ -89,15 +105,20 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Streams that are not piped are at their end from the start.
-    pub(super) fn new(stdout: bool, stderr: bool) -> Self {
-        let outlet = Self::default();
-        {
-            let mut inner = outlet.lock();
-            inner.stdout.ended = !stdout;
-            inner.stderr.ended = !stderr;
+    /// For streams that are piped or not; what is kept of them counts towards the budget.
+    pub(super) fn new(stdout: bool, stderr: bool, budget: &Arc<Budget>) -> Self {
+        let inner = Inner {
+            stdout: Stream::new(stdout, budget.clone()),
+            stderr: Stream::new(stderr, budget.clone()),
+            stderr_next: false,
+            attached: None,
+            attachments: 0,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            readable: Notify::new(),
+            room: Notify::new(),
         }
-        outlet
     }
 
     /// A panic while the lock was held cannot leave half a change that matters: all of them are single steps.
@@ -112,6 +133,9 @@ impl Outlet {
         let (serial, token) = (inner.attachments, CancellationToken::new());
         if let Some((_, before)) = inner.attached.replace((serial, token.clone())) {
             before.cancel();
+        }
+        for stream in inner.streams() {
+            stream.buffer.settle();
         }
         let seat = Seat {
             serial,
@@ -130,6 +154,9 @@ impl Outlet {
         let was_attached = inner.is_attached(serial);
         if was_attached {
             inner.attached = None;
+            for stream in inner.streams() {
+                stream.keep(&[]);
+            }
         }
         drop(inner);
         self.room.notify_waiters();
@@ -156,9 +183,7 @@ impl Outlet {
             false => [Source::Stdout, Source::Stderr],
         };
         for source in order {
-            let stream = inner.stream(source);
-            if !stream.bytes.is_empty() {
-                let data = take_front(&mut stream.bytes);
+            if let Some(data) = inner.stream(source).buffer.take() {
                 inner.stderr_next = source == Source::Stdout;
                 drop(inner);
                 self.room.notify_waiters();
@@ -180,7 +205,7 @@ impl Outlet {
             {
                 let mut inner = self.lock();
                 let attached = inner.attached.is_some();
-                let free = ATTACHED_BYTES.saturating_sub(inner.stream(source).bytes.len());
+                let free = ATTACHED_BYTES.saturating_sub(inner.stream(source).buffer.len());
                 match (attached, free) {
                     (false, _) => return CHUNK_BYTES,
                     (true, 1..) => return free.min(CHUNK_BYTES),
@@ -196,11 +221,9 @@ impl Outlet {
         let mut inner = self.lock();
         let attached = inner.attached.is_some();
         let stream = inner.stream(source);
-        stream.bytes.extend(data);
-        if !attached {
-            let excess = stream.bytes.len().saturating_sub(DETACHED_BYTES);
-            stream.bytes.drain(..excess);
-            stream.dropped += excess as u64;
+        match attached {
+            true => stream.buffer.push(data),
+            false => stream.keep(data),
         }
         drop(inner);
         self.readable.notify_waiters();
@@ -208,7 +231,11 @@ impl Outlet {
 
     /// Nothing more will come from this stream.
     pub(super) fn end(&self, source: Source) {
-        self.lock().stream(source).ended = true;
+        let mut inner = self.lock();
+        let stream = inner.stream(source);
+        stream.ended = true;
+        stream.buffer.seal();
+        drop(inner);
         self.readable.notify_waiters();
     }
 
@@ -217,43 +244,39 @@ impl Outlet {
         self.readable.notify_waiters();
     }
 
-    /// Bytes held now.
-    pub(super) fn held(&self) -> usize {
-        let inner = self.lock();
-        inner.stdout.bytes.len() + inner.stderr.bytes.len()
+    /// Bytes of the budget that are held for nobody: none while someone is attached.
+    pub(super) fn kept(&self) -> usize {
+        let mut inner = self.lock();
+        match inner.attached {
+            Some(_) => 0,
+            None => inner
+                .streams()
+                .iter()
+                .map(|stream| stream.buffer.share())
+                .sum(),
+        }
     }
 
-    /// Lets go of what is held for nobody.
+    /// Gives up what is held for nobody; whoever attaches is told how much it was.
     pub(super) fn forget(&self) {
         let mut inner = self.lock();
         if inner.attached.is_some() {
             return;
         }
-        for source in [Source::Stdout, Source::Stderr] {
-            let stream = inner.stream(source);
-            stream.dropped += stream.bytes.len() as u64;
-            stream.bytes = VecDeque::new();
+        for stream in inner.streams() {
+            stream.dropped += stream.buffer.forget();
         }
     }
 }
 
-/// Copies the front out, so that the ring's memory is reused and a piece holds no more than it shows.
-fn take_front(ring: &mut VecDeque<u8>) -> Bytes {
-    let (front, _) = ring.as_slices();
-    let data = match front.get(..CHUNK_BYTES) {
-        Some(piece) => Bytes::copy_from_slice(piece),
-        None => Bytes::copy_from_slice(front),
-    };
-    ring.drain(..data.len());
-    if ring.is_empty() && ring.capacity() > 2 * ATTACHED_BYTES {
-        *ring = VecDeque::new();
-    }
-    data
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::budget::{MAX_SHARE_BYTES, MIN_SHARE_BYTES};
     use super::*;
+
+    fn outlet(stdout: bool, stderr: bool) -> Outlet {
+        Outlet::new(stdout, stderr, &Arc::new(Budget::new(0)))
+    }
 
     fn drain(outlet: &Outlet, serial: u64) -> Vec<u8> {
         let mut all = Vec::new();
@@ -266,20 +289,20 @@ mod tests {
 
     #[test]
     fn detached_keeps_the_newest_and_counts_the_rest() {
-        let outlet = Outlet::new(true, true);
-        outlet.push(Source::Stdout, &vec![1; DETACHED_BYTES]);
+        let outlet = outlet(true, true);
+        outlet.push(Source::Stdout, &vec![1; MAX_SHARE_BYTES]);
         outlet.push(Source::Stdout, &[2; 10]);
         let seat = outlet.attach();
         assert_eq!((seat.stdout_dropped, seat.stderr_dropped), (10, 0));
         let all = drain(&outlet, seat.serial);
-        assert_eq!(all.len(), DETACHED_BYTES);
+        assert_eq!(all.len(), MAX_SHARE_BYTES);
         assert!(all.ends_with(&[2; 10]));
         assert_eq!(outlet.attach().stdout_dropped, 0);
     }
 
     #[tokio::test]
     async fn attached_stops_the_pump_and_detaching_lets_it_go() {
-        let outlet = std::sync::Arc::new(Outlet::new(true, false));
+        let outlet = Arc::new(outlet(true, false));
         let seat = outlet.attach();
         for _ in 0..ATTACHED_BYTES / CHUNK_BYTES {
             assert_eq!(outlet.room(Source::Stdout).await, CHUNK_BYTES);
@@ -297,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_second_attachment_takes_over() {
-        let outlet = Outlet::new(true, true);
+        let outlet = outlet(true, true);
         let first = outlet.attach();
         let second = outlet.attach();
         assert!(first.taken_over.is_cancelled() && !second.taken_over.is_cancelled());
@@ -308,5 +331,45 @@ mod tests {
         assert!(matches!(outlet.take(second.serial), Taken::Nothing));
         outlet.end(Source::Stderr);
         assert!(matches!(outlet.take(second.serial), Taken::End));
+    }
+
+    #[test]
+    fn many_that_nobody_listens_to_stay_within_the_budget() {
+        let budget = Arc::new(Budget::new(0));
+        let outlets: Vec<Outlet> = (0..50).map(|_| Outlet::new(true, true, &budget)).collect();
+        let written = 2 * MAX_SHARE_BYTES;
+        for _ in 0..written / CHUNK_BYTES {
+            for outlet in &outlets {
+                outlet.push(Source::Stdout, &[0; CHUNK_BYTES]);
+                outlet.push(Source::Stderr, &[0; CHUNK_BYTES]);
+            }
+        }
+        let kept: usize = outlets.iter().map(Outlet::kept).sum();
+        assert!(kept <= (4 << 20) + 100 * MIN_SHARE_BYTES, "{kept}");
+        for outlet in &outlets {
+            let seat = outlet.attach();
+            assert_eq!(outlet.kept(), 0, "it is a client's now");
+            let lost = seat.stdout_dropped + seat.stderr_dropped;
+            let rest = drain(outlet, seat.serial).len();
+            assert!(rest >= 2 * MIN_SHARE_BYTES);
+            assert_eq!(lost + rest as u64, 2 * written as u64);
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_told_once() {
+        let outlet = outlet(true, true);
+        outlet.push(Source::Stdout, b"forgotten");
+        outlet.forget();
+        outlet.push(Source::Stdout, b"kept");
+        outlet.end(Source::Stdout);
+        assert_eq!(outlet.kept(), 4);
+        let seat = outlet.attach();
+        assert_eq!((seat.stdout_dropped, seat.stderr_dropped), (9, 0));
+        outlet.forget();
+        assert_eq!(drain(&outlet, seat.serial), b"kept");
+        outlet.detach(seat.serial);
+        assert_eq!(outlet.kept(), 0);
+        assert_eq!(outlet.attach().stdout_dropped, 0);
     }
 }

@@ -14,7 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::outlet::{CHUNK_BYTES, Outlet, Source};
+use super::buffer::CHUNK_BYTES;
+use super::outlet::{Outlet, Source};
 use super::process::Exit;
 use super::stdio;
 

@@ -29,10 +29,11 @@ pub struct ProcessesService {
 impl ProcessesService {
     /// Starts programs on the barrier's machine.
     pub fn new(barrier: Arc<Barrier>, accounts: Accounts) -> Self {
+        let table = Arc::new(Table::new(barrier.machine().memory_bytes()));
         Self {
             barrier,
             accounts,
-            table: Arc::default(),
+            table,
         }
     }
 
@@ -67,12 +68,13 @@ impl wire::processes_server::Processes for ProcessesService {
         let first = messages.message().await?.and_then(|first| first.input);
         let mut attachment = match first {
             Some(Input::Start(spec)) => {
-                self.start(spec, |process| Attachment::new(process, true))
+                let table = self.table.clone();
+                self.start(spec, |process| Attachment::new(process, table, true))
                     .await?
             }
             Some(Input::Attach(attach)) => {
                 let _pass = self.barrier.admit()?;
-                Attachment::new(self.table.find(attach.pid)?, false)
+                Attachment::new(self.table.find(attach.pid)?, self.table.clone(), false)
             }
             _ => return Err(invalid("input", "the first message starts or attaches")),
         };

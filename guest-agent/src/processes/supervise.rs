@@ -46,7 +46,7 @@ pub(super) fn start(
         stderr,
         terminal,
     } = kept;
-    let outlet = Outlet::new(stdout.is_some(), stderr.is_some());
+    let outlet = Outlet::new(stdout.is_some(), stderr.is_some(), table.budget());
     // Before the program exists: what can fail has failed by then.
     let register_pipe = |end: Option<OwnedFd>| {
         let registered = end.map(register).transpose();

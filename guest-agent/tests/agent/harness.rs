@@ -81,6 +81,10 @@ impl Machine for Recorder {
     fn power_off(&self) -> Result<(), MachineError> {
         self.step("power off")
     }
+    /// Little, so that tests reach the limits that depend on it.
+    fn memory_bytes(&self) -> u64 {
+        64 << 20
+    }
     fn stats(&self) -> MachineStats {
         MachineStats {
             processes: 7,

@@ -179,6 +179,38 @@ async fn detached_output_is_kept_up_to_a_mebibyte() {
     assert_eq!(outcome.code(), Some(0));
 }
 
+/// The budget of the tests' machine is 4 MiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn detached_output_of_many_is_kept_within_one_budget() {
+    const WRITTEN: usize = 2 * MIB;
+    let mut guest = Guest::running().await;
+    let mut pids = Vec::new();
+    for number in 0..12 {
+        let line = format!("head -c {WRITTEN} /dev/zero; touch {number}; exec sleep 1000");
+        let spec = ProcessSpec {
+            cwd: guest.dir.path().to_str().unwrap().to_owned(),
+            ..shell(&line)
+        };
+        let started = guest.processes.spawn(spec).await.unwrap();
+        pids.push(started.into_inner().pid);
+    }
+    eventually("all is written", || guest.names().len() == pids.len()).await;
+    let mut kept = 0;
+    for pid in pids {
+        let mut output = attach(&mut guest.processes, pid).await.unwrap();
+        let outcome = read_until(&mut output, |outcome| {
+            outcome.pid != 0 && outcome.stdout.len() + outcome.dropped as usize == WRITTEN
+        })
+        .await;
+        assert!(outcome.stdout.len() >= 4 << 10);
+        kept += outcome.stdout.len();
+        let request = wire::SignalRequest { pid, signal: 9 };
+        guest.processes.signal(request).await.unwrap();
+    }
+    // What was still in pipes when the first was read may come on top.
+    assert!((3 * MIB..6 * MIB).contains(&kept), "{kept}");
+}
+
 #[tokio::test]
 async fn a_broken_stream_detaches_and_another_attaches() {
     let mut guest = Guest::running().await;
