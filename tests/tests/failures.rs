@@ -18,13 +18,14 @@ use tonic::Code;
 suite!(
     a_killed_vmm_is_noticed_within_a_second,
     a_kernel_panic_shows_the_console,
+    a_killed_agent_says_its_last_words,
     a_guest_may_power_off,
     a_killed_hostd_leaves_no_orphan_and_true_records,
     a_stopped_hostd_ends_its_sandboxes,
     calls_in_flight_end_with_the_sandbox,
 );
 
-/// How long a panicking kernel may take to say so over an emulated serial port, and to reset.
+/// How long a kernel or PID 1 that gives up may take to say so over an emulated serial port, and to reset.
 const PANIC: Duration = Duration::from_secs(60);
 
 async fn a_killed_vmm_is_noticed_within_a_second(host: Arc<Host>) -> Result {
@@ -58,6 +59,28 @@ async fn a_kernel_panic_shows_the_console(host: Arc<Host>) -> Result {
         failure.console_tail
     );
     ensure!(failure.console_tail.len() <= 16 << 10);
+    Ok(())
+}
+
+async fn a_killed_agent_says_its_last_words(host: Arc<Host>) -> Result {
+    let sandbox = host.create().await?;
+    // Programs are the agent's children, and the agent is PID 1's.
+    let parent = sandbox
+        .says("awk '/^PPid:/ { print $2 }' /proc/$PPID/status")
+        .await?;
+    ensure!(parent == "1", "the agent's parent is {parent}");
+    // The answer dies with the agent, or comes just before.
+    drop(sandbox.spawn(shell("kill -9 $PPID")).await);
+    let failed = sandbox.becomes(SandboxState::Failed, PANIC).await?;
+    let failure = failed.failure.context("no reason")?;
+    ensure!(failure.reason == "guest_reset", "{failure:?}");
+    ensure!(
+        failure
+            .console_tail
+            .contains("the agent ended: signal 9 (SIGKILL) killed it"),
+        "{}",
+        failure.console_tail
+    );
     Ok(())
 }
 
