@@ -20,8 +20,9 @@
 //!                                                                 └─────────┘  └────────┘
 //! ```
 //!
-//! A snapshot is taken in Running (freeze, stop, save, run, barrier) or in Paused (save). When a step of it or of Pause
-//! fails, the steps done are undone and the sandbox goes on; only when that fails too is it Failed.
+//! A snapshot is taken in Running (freeze, stop, save, run, barrier) or in Paused (save). When the guest does not freeze or
+//! the save fails, the steps done are undone and the sandbox goes on; only when that fails too, or when the vmm does not stop
+//! its vCPUs, is it Failed.
 //!
 //! **Invariant:** a sandbox is published as ended only after all it held is gone.
 //! **Invariant:** a paused or saved guest's processes are frozen by its agent, so no snapshot holds a running one.

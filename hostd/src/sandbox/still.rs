@@ -40,19 +40,18 @@ impl Actor {
         Ok(Ok(()))
     }
 
-    /// Freezes the processes and stops the vCPUs. When that fails the sandbox runs as before.
+    /// Freezes the processes and stops the vCPUs. When the guest does not freeze the sandbox runs as before; when the vmm does
+    /// not stop it ends, because nobody can tell whether its vCPUs run.
     pub(super) async fn stand_still(&self, machine: &Machine) -> Result<Result<()>, End> {
         self.shared.open.send_replace(false);
         let frozen = self.guarded(machine, self.agent()?.freeze()).await?;
-        let stopped = match frozen {
-            Ok(()) => self.guarded(machine, machine.pause()).await?,
-            Err(error) => Err(error),
-        };
-        if stopped.is_err() {
+        if frozen.is_ok() {
+            self.or_end(machine, machine.pause()).await?;
+        } else {
             self.undo_freeze(machine).await?;
             self.shared.open.send_replace(true);
         }
-        Ok(stopped)
+        Ok(frozen)
     }
 
     /// Lets the vCPUs run and undoes the freeze; the caller opens the gate. A sandbox that cannot go on ends.

@@ -168,6 +168,21 @@ async fn a_pause_that_fails_leaves_it_running() {
 }
 
 #[tokio::test]
+async fn a_vmm_that_does_not_stop_ends_its_sandbox() {
+    let host = Host::start().await;
+    let id = host.boot("pause-fails").await.unwrap().id;
+    let request = PauseSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    let ended = host.sandboxes().pause(request).await.unwrap_err();
+    assert_eq!(reason(&ended), "SANDBOX_ENDED");
+    let failure = host.get(&id).await.failure.unwrap();
+    assert_eq!(failure.reason, "host_error");
+    assert!(failure.message.contains("do not stop"), "{failure:?}");
+    host.assert_clean().await;
+}
+
+#[tokio::test]
 async fn ends_at_its_timeout_and_not_before() {
     let host = Host::start().await;
     let short = host

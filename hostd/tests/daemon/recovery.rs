@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use protocol::hostd::v1::SandboxState;
+use protocol::hostd::v1::{ListSandboxesRequest, SandboxState};
 
-use crate::host::{Host, command, socket, vmm_pids};
+use crate::host::{Host, boot_request, command, reason, socket, vmm_pids};
 
 #[tokio::test]
 async fn after_a_crash_nothing_is_left_and_the_records_are_true() {
@@ -62,8 +62,16 @@ async fn an_orderly_end_ends_the_sandboxes() {
         .unwrap()
         .into_inner();
     let temp = host.stop().await;
-    // The watcher is let go of, not cut off in the middle of a message.
-    while let Ok(Some(_)) = outputs.message().await {}
+    // The watcher is told of the end, and then let go of, not cut off.
+    let mut last = None;
+    while let Some(event) = outputs.message().await.unwrap() {
+        last = event.sandbox;
+    }
+    let last = last.expect("the watcher was told nothing");
+    assert_eq!(
+        (last.id, last.end_reason.as_str()),
+        (id.clone(), "host_stopped")
+    );
     assert!(vmm_pids(temp.path()).is_empty());
     assert_eq!(
         fs::read_dir(temp.path().join("state/run")).unwrap().count(),
@@ -77,6 +85,34 @@ async fn an_orderly_end_ends_the_sandboxes() {
         (record.state(), record.end_reason.as_str()),
         (SandboxState::Stopped, "host_stopped")
     );
+}
+
+#[tokio::test]
+async fn a_create_in_flight_at_the_end_leaves_nothing() {
+    let host = Host::start().await;
+    let mut sandboxes = host.sandboxes();
+    let create = tokio::spawn(async move { sandboxes.create(boot_request("silent")).await });
+    while is_idle(&host).await {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let temp = host.stop().await;
+    assert_eq!(reason(&create.await.unwrap().unwrap_err()), "SANDBOX_ENDED");
+    assert!(vmm_pids(temp.path()).is_empty());
+    let run = temp.path().join("state/run");
+    assert_eq!(fs::read_dir(run).unwrap().count(), 0);
+
+    let host = Host::start_in(temp, &[]).await;
+    let ended = ListSandboxesRequest {
+        states: vec![SandboxState::Stopped.into()],
+        ..Default::default()
+    };
+    let ended = host.sandboxes().list(ended).await.unwrap().into_inner();
+    let reasons: Vec<&str> = ended
+        .sandboxes
+        .iter()
+        .map(|sandbox| sandbox.end_reason.as_str())
+        .collect();
+    assert_eq!(reasons, ["host_stopped"]);
 }
 
 #[tokio::test]
@@ -101,4 +137,11 @@ async fn a_second_hostd_is_refused() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains("another hostd runs"), "{message}");
     host.boot("").await.unwrap();
+}
+
+/// Whether no sandbox lives or is made.
+async fn is_idle(host: &Host) -> bool {
+    let request = ListSandboxesRequest::default();
+    let listed = host.sandboxes().list(request).await.unwrap();
+    listed.into_inner().sandboxes.is_empty()
 }

@@ -36,6 +36,8 @@ pub enum Trouble {
     FreezeSlow,
     /// Freeze fails, as it looks, and freezes all the same a little later.
     FreezeLate,
+    /// The vmm does not stop its vCPUs.
+    PauseFails,
     /// Save fails.
     SaveFails,
     /// The process dies at Boot.
@@ -65,6 +67,7 @@ const WORDS: &[(&str, Trouble)] = &[
     ("freeze-fails", Trouble::FreezeFails),
     ("freeze-slow", Trouble::FreezeSlow),
     ("freeze-late", Trouble::FreezeLate),
+    ("pause-fails", Trouble::PauseFails),
     ("save-fails", Trouble::SaveFails),
     ("dies-at-boot", Trouble::DiesAtBoot),
     ("bad-reply", Trouble::BadReply),

@@ -166,6 +166,9 @@ impl Machine {
 
     fn run(&mut self, running: bool) -> reply::Reply {
         assert_ne!(self.running, running, "hostd knows the state");
+        if !running && Trouble::of(&self.cmdline) == Trouble::PauseFails {
+            return refuse(failure::Kind::Host, "the vCPUs do not stop");
+        }
         self.running = running;
         reply::Reply::Done(Done {})
     }
