@@ -14,6 +14,8 @@ use super::record::CONSOLE_TAIL_BYTES;
 
 /// What is kept of a console, in bytes.
 const RING_BYTES: usize = 64 << 10;
+/// What is repeated of a guest's last words, in characters: an error travels in a header.
+const MAX_WORDS: usize = 256;
 /// After the vmm is gone, what is still in the pipe is read within this.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
@@ -70,11 +72,21 @@ fn tail(ring: &VecDeque<u8>) -> String {
 }
 
 /// Why the guest ended itself, in its own words: the kernel's when it panicked, or else those that its PID 1 says before it
-/// resets the machine.
-pub fn last_words(console: &str) -> Option<&str> {
+/// resets the machine. They may be any words, so they are escaped and cut.
+pub fn last_words(console: &str) -> Option<String> {
     let panic = console.rfind("Kernel panic");
-    let at = panic.or_else(|| console.rfind("thaw: ").map(|at| at + "thaw: ".len()))?;
-    console.get(at..)?.lines().next().map(str::trim)
+    let words = match panic {
+        Some(at) => console.get(at..)?.lines().next(),
+        None => console
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("thaw: ")),
+    };
+    let escaped = words?.trim().chars().flat_map(|c| match c.is_control() {
+        true => c.escape_default().collect::<Vec<_>>(),
+        false => vec![c],
+    });
+    Some(escaped.take(MAX_WORDS).collect())
 }
 
 #[cfg(test)]
@@ -109,14 +121,22 @@ mod tests {
 
     #[test]
     fn last_words_are_found() {
-        assert_eq!(
-            last_words("thaw: a\n[ 1.0] Kernel panic - not syncing: x\r\n---"),
-            Some("Kernel panic - not syncing: x")
-        );
-        assert_eq!(
-            last_words("thaw: a\r\nthaw: the agent ended: killed\r\n[ 1.0] reboot"),
-            Some("the agent ended: killed")
-        );
-        assert_eq!(last_words("all well"), None);
+        for (console, words) in [
+            (
+                "thaw: a\n[ 1.0] Kernel panic - not syncing: x\r\n---",
+                Some("Kernel panic - not syncing: x"),
+            ),
+            (
+                "thaw: a\r\nthaw: the agent ended: killed\r\n[ 1.0] reboot",
+                Some("the agent ended: killed"),
+            ),
+            ("thaw: a\nsaid thaw: b\n", Some("a")),
+            ("thaw: \u{1b}[2Jc\n", Some("\\u{1b}[2Jc")),
+            ("all well", None),
+        ] {
+            assert_eq!(last_words(console).as_deref(), words, "{console:?}");
+        }
+        let long = format!("thaw: {}", "\u{1b}".repeat(10_000));
+        assert_eq!(last_words(&long).unwrap().chars().count(), MAX_WORDS);
     }
 }

@@ -10,9 +10,6 @@ use super::record::{Failure, FailureReason, Phase, StopReason};
 use crate::error::{Error, chain};
 use crate::vmm::VmmEnd;
 
-/// What is repeated of a guest's last words, in characters: an error travels in a header.
-const MAX_WORDS: usize = 256;
-
 /// Why a sandbox ends.
 #[derive(Debug)]
 pub enum End {
@@ -71,10 +68,7 @@ fn fault_reason(error: &Error) -> FailureReason {
 
 fn reset_message(message: &str, console: &str) -> String {
     match last_words(console) {
-        Some(words) => {
-            let words: String = words.chars().take(MAX_WORDS).collect();
-            format!("the guest reset itself: {words}")
-        }
+        Some(words) => format!("the guest reset itself: {words}"),
         None if message.is_empty() => "the guest reset itself".into(),
         None => format!("the guest reset itself: {message}"),
     }

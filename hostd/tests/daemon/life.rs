@@ -110,6 +110,18 @@ async fn a_kernel_panic_is_told_with_the_console() {
 }
 
 #[tokio::test]
+async fn a_guest_that_resets_itself_is_told_in_its_own_words() {
+    let host = Host::start().await;
+    let id = host.boot("resets").await.unwrap().id;
+    let failure = host.end_of(&id).await.failure.unwrap();
+    assert_eq!(failure.reason, "guest_reset");
+    assert_eq!(
+        failure.message,
+        "the guest reset itself: the agent ended: \\u{1b}[2Jfake"
+    );
+}
+
+#[tokio::test]
 async fn a_guest_that_powers_off_is_stopped() {
     let host = Host::start().await;
     let sandbox = host.boot("powers-off").await.unwrap();

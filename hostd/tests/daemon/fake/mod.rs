@@ -46,6 +46,8 @@ pub enum Trouble {
     BadReply,
     /// The kernel panics a little after the barrier.
     Panics,
+    /// PID 1 says why and resets the machine a little after the barrier.
+    Resets,
     /// The guest powers itself off a little after the barrier.
     PowersOff,
     /// The process closes its socket a little after the barrier, and lives on.
@@ -72,6 +74,7 @@ const WORDS: &[(&str, Trouble)] = &[
     ("dies-at-boot", Trouble::DiesAtBoot),
     ("bad-reply", Trouble::BadReply),
     ("panics", Trouble::Panics),
+    ("resets", Trouble::Resets),
     ("powers-off", Trouble::PowersOff),
     ("cuts-off", Trouble::CutsOff),
     ("lingers", Trouble::Lingers),

@@ -213,7 +213,7 @@ impl Machine {
 /// What happens to the guest by itself, once it runs.
 fn misfortune(trouble: Trouble, guest: &Guest, console: &mut File, socket: &OwnedFd) {
     let kind = match trouble {
-        Trouble::Panics => event::Kind::Reset,
+        Trouble::Panics | Trouble::Resets => event::Kind::Reset,
         Trouble::PowersOff => event::Kind::PoweredOff,
         // No event, but the end of all.
         Trouble::CutsOff => event::Kind::Unspecified,
@@ -232,11 +232,12 @@ fn misfortune(trouble: Trouble, guest: &Guest, console: &mut File, socket: &Owne
         shutdown(socket.as_raw_fd(), Shutdown::Both).unwrap();
         return;
     }
-    if kind == event::Kind::Reset {
-        console
-            .write_all(b"[    1.0] Kernel panic - not syncing: fake\r\n")
-            .unwrap();
-    }
+    let words: &[u8] = match trouble {
+        Trouble::Panics => b"[    1.0] Kernel panic - not syncing: fake\r\n",
+        Trouble::Resets => b"thaw: the agent ended: \x1b[2Jfake\r\n[    1.0] reboot\r\n",
+        _ => b"",
+    };
+    console.write_all(words).unwrap();
     let event = Event {
         kind: kind.into(),
         message: String::new(),
