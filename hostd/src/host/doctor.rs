@@ -73,8 +73,9 @@ impl Check {
 pub async fn examine(services: &Services) -> Vec<Check> {
     let mut checks = examine_machine(&services.config.vmm).await;
     let state_dir = services.state_dir.root().to_owned();
-    let images = services.images.clone();
-    checks.extend(blocking(move || resources::of_hostd(&state_dir, &images)).await);
+    let (images, cgroups) = (services.images.clone(), services.cgroups.clone());
+    let look = move || resources::of_hostd(&state_dir, &images, cgroups.as_ref());
+    checks.extend(blocking(look).await);
     checks
 }
 

@@ -4,5 +4,6 @@ pub mod cgroup;
 pub mod cpu;
 pub mod doctor;
 pub mod facts;
+pub mod file_system;
 pub mod limits;
 pub mod memory;

@@ -20,7 +20,7 @@ impl Actor {
         let mut stages = Stages::start();
         let without_console = |end| (end, String::new());
         let template = self.template(&mut stages).await.map_err(without_console)?;
-        let (machine, parts) = Machine::prepare(&self.services, &self.shared.id)
+        let (machine, parts) = Machine::prepare(&self.services, &self.shared.id, &self.plan)
             .map_err(|error| without_console(End::Fault(error)))?;
         stages.done("spawn_vmm");
         match self.bring_up(&machine, parts, template, &mut stages).await {

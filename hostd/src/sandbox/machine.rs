@@ -43,7 +43,7 @@ pub struct Parts {
 
 impl Machine {
     /// Takes a vmm process and makes everything around it.
-    pub fn prepare(services: &Services, id: &SandboxId) -> Result<(Self, Parts)> {
+    pub fn prepare(services: &Services, id: &SandboxId, plan: &Plan) -> Result<(Self, Parts)> {
         let directory = RunDirectory::make(services.state_dir.sandbox(id))
             .doing(|| "making the sandbox's directory".into())?;
         let listener =
@@ -53,6 +53,7 @@ impl Machine {
             .doing(|| "making the sandbox's disk".into())?;
         let (console, writer) = Console::open().doing(|| "making the console".into())?;
         let vmm = services.vmms.take().doing(|| "starting a vmm".into())?;
+        vmm.limit_memory(plan.memory_bytes);
         let parts = Parts {
             vsock_listener: listener.into(),
             console: writer,

@@ -44,6 +44,7 @@ pub struct Vmm {
     pid: i32,
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
+    cgroup: Option<Cgroup>,
     last_words: Arc<Mutex<String>>,
 }
 
@@ -92,7 +93,7 @@ impl Launcher {
             tokio::spawn(log_lines(stderr, pid, last_words.clone()));
         }
         let kill = CancellationToken::new();
-        let exit = watch_exit(child, cgroup, kill.clone());
+        let exit = watch_exit(child, cgroup.clone(), kill.clone());
         let (link, events) = Link::start(socket);
         Ok(Vmm {
             link,
@@ -100,6 +101,7 @@ impl Launcher {
             pid,
             exit,
             kill,
+            cgroup,
             last_words,
         })
     }
@@ -114,6 +116,13 @@ impl Vmm {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Bounds what the process may take of the host's memory, where the host can do that. To be called before it gets a guest.
+    pub fn limit_memory(&self, guest_bytes: u64) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.limit_memory(guest_bytes);
+        }
     }
 
     /// Whether the process still runs and can be talked to, as far as is known.

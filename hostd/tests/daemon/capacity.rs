@@ -1,6 +1,6 @@
 //! Limits of the host.
 
-use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::host::{Host, PATIENCE, reason, vmm_pids};
+use crate::host::{Host, PATIENCE, reason, skip, vmm_pids};
 
 #[tokio::test]
 async fn a_full_host_says_so_and_has_room_again_later() {
@@ -46,17 +46,10 @@ async fn an_idle_vmm_that_dies_leaves_no_cgroup() {
     let host = Host::start().await;
     host.boot("").await.unwrap();
     let mount = hostd::host::cgroup::mount_point().unwrap_or_default();
-    let cgroups = |pid: i32| {
-        let parents = std::fs::read_dir(&mount).into_iter().flatten().flatten();
-        let mut paths = parents.map(|parent| parent.path().join(format!("vmm-{pid}")));
-        paths.find(|path| path.exists())
-    };
+    let cgroups = |pid| cgroup_of(&mount, pid);
     let pids = vmm_pids(host.temp.path());
     if pids.iter().all(|pid| cgroups(*pid).is_none()) {
-        // Not eprintln!, which the test harness keeps to itself when all is well.
-        let skip = "skipped: this host has no cgroup v2 that tests may write to";
-        writeln!(std::io::stderr(), "{skip}").unwrap();
-        return;
+        return skip("this host has no cgroup v2 that tests may write to");
     }
     for pid in pids {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -66,4 +59,33 @@ async fn an_idle_vmm_that_dies_leaves_no_cgroup() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_vmm_may_take_its_guest_s_memory_and_little_more() {
+    let host = Host::start().await;
+    host.boot("").await.unwrap();
+    let mount = hostd::host::cgroup::mount_point().unwrap_or_default();
+    let pids = vmm_pids(host.temp.path());
+    let limits: Vec<String> = pids
+        .iter()
+        .filter_map(|pid| std::fs::read_to_string(cgroup_of(&mount, *pid)?.join("memory.max")).ok())
+        .filter(|limit| limit.trim() != "max")
+        .collect();
+    if limits.is_empty() {
+        return skip("vmms have no limits here: no cgroup v2, or the state directory in memory");
+    }
+    // The pool's has none yet.
+    let [limit] = limits.as_slice() else {
+        panic!("{limits:?}")
+    };
+    let limit: u64 = limit.trim().parse().unwrap();
+    assert!((1 << 30..2 << 30).contains(&limit), "{limit}");
+}
+
+/// Where a vmm is accounted, if it is.
+fn cgroup_of(mount: &Path, pid: i32) -> Option<PathBuf> {
+    let parents = std::fs::read_dir(mount).into_iter().flatten().flatten();
+    let mut paths = parents.map(|parent| parent.path().join(format!("vmm-{pid}")));
+    paths.find(|path| path.exists())
 }

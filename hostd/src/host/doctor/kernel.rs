@@ -33,7 +33,18 @@ fn kernel() -> Check {
 fn cgroups() -> Check {
     const REQUIREMENT: &str = "cgroup v2";
     match cgroup::mount_point() {
-        Some(mount) if is_writable(&mount) => Check::ok(REQUIREMENT, mount.display().to_string()),
+        Some(mount) if is_writable(&mount) => {
+            let found = mount.display().to_string();
+            let missing = cgroup::missing_of(&mount.join("cgroup.controllers"));
+            if missing.is_empty() {
+                return Check::ok(REQUIREMENT, found);
+            }
+            Check::warning(
+                REQUIREMENT,
+                format!("{found} without controllers for {missing}: vmms run without these limits"),
+                "boot with cgroup_no_v1=all and a kernel that has them",
+            )
+        }
         Some(mount) => Check::warning(
             REQUIREMENT,
             format!("{} cannot be written to", mount.display()),

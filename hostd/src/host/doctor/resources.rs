@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::statfs::statfs;
 use nix::sys::statvfs::statvfs;
 
 use super::Check;
-use crate::host::memory;
+use crate::host::cgroup::Cgroups;
+use crate::host::{file_system, memory};
 use crate::images::Images;
 
 /// Below this a snapshot or two fill the disk.
@@ -21,16 +21,30 @@ pub(super) fn of_machine() -> Vec<Check> {
     vec![memory_check(), open_files()]
 }
 
-pub(super) fn of_hostd(state_dir: &Path, images: &Images) -> Vec<Check> {
-    vec![writable(state_dir), space(state_dir), installed(images)]
+pub(super) fn of_hostd(state_dir: &Path, images: &Images, cgroups: Option<&Cgroups>) -> Vec<Check> {
+    vec![
+        limits(cgroups),
+        writable(state_dir),
+        space(state_dir),
+        installed(images),
+    ]
+}
+
+fn limits(cgroups: Option<&Cgroups>) -> Check {
+    const REQUIREMENT: &str = "limits on every vmm";
+    let Some(cgroups) = cgroups else {
+        return Check::warning(REQUIREMENT, "none", "give hostd a cgroup v2");
+    };
+    match cgroups.lack() {
+        None => Check::ok(REQUIREMENT, "memory and tasks"),
+        Some((found, remedy)) => Check::warning(REQUIREMENT, found, remedy),
+    }
 }
 
 fn writable(state_dir: &Path) -> Check {
     const REQUIREMENT: &str = "state directory can be written to";
     let probe = state_dir.join(".doctor");
-    let kind = statfs(state_dir).map_or("unknown file system", |stat| {
-        file_system(stat.filesystem_type().0)
-    });
+    let kind = file_system::name(state_dir);
     let found = format!("{} ({kind})", state_dir.display());
     match std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)) {
         Ok(()) if kind == "nfs" => Check::warning(
@@ -108,19 +122,5 @@ fn at_least(requirement: &'static str, found: u64, enough: u64, remedy: &str) ->
         Check::ok(requirement, shown)
     } else {
         Check::warning(requirement, shown, remedy)
-    }
-}
-
-/// Names of the magic numbers that matter.
-fn file_system(magic: nix::libc::__fsword_t) -> &'static str {
-    match magic {
-        0xef53 => "ext4",
-        0x5846_5342 => "xfs",
-        0x9123_683e => "btrfs",
-        0x0102_1994 => "tmpfs",
-        0x794c_7630 => "overlayfs",
-        0x2fc1_2fc1 => "zfs",
-        0x6969 => "nfs",
-        _ => "another file system",
     }
 }
