@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tonic::{Response, Status, Streaming};
 
 use super::Answers;
+use super::status::from_client;
 use crate::agent::agent_error;
 use crate::error::{Error, Result};
 use crate::sandbox::Sandbox;
@@ -25,9 +26,9 @@ const FIRST_MESSAGE_LIMIT: Duration = Duration::from_secs(30);
 /// The first message of a client's stream.
 pub async fn first<T>(requests: &mut Streaming<T>) -> Result<T, Status> {
     match tokio::time::timeout(FIRST_MESSAGE_LIMIT, requests.message()).await {
-        Ok(first) => {
-            first?.ok_or_else(|| Error::invalid("stream", "ended before its first message").into())
-        }
+        Ok(first) => first
+            .map_err(from_client)?
+            .ok_or_else(|| Error::invalid("stream", "ended before its first message").into()),
         Err(_) => Err(Error::NoFirstMessage(FIRST_MESSAGE_LIMIT).into()),
     }
 }
@@ -62,8 +63,10 @@ pub fn requests<T: Send + 'static, R: Send + 'static>(
     convert: impl Fn(T) -> Result<R> + Send + 'static,
 ) -> (impl Stream<Item = R> + Send + 'static, Objection) {
     let (object, objection) = oneshot::channel();
-    let converted =
-        rest.map(move |message| message.and_then(|message| convert(message).map_err(Status::from)));
+    let converted = rest.map(move |message| {
+        let message = message.map_err(from_client)?;
+        convert(message).map_err(Status::from)
+    });
     let rest = stream::unfold((converted, object), |(mut converted, object)| async move {
         match converted.next().await {
             None => None,

@@ -127,15 +127,27 @@ fn create_failed(reason: FailureReason) -> (Code, &'static str, Metadata) {
 }
 
 /// The agent's code, message and details, but none of its headers. Details that a client's own limit could make it refuse
-/// the whole answer for are left out.
+/// the whole answer for are left out, and a reason that is missing then, or from the start, is given.
 fn from_agent(status: Status) -> Status {
     let message = cut(status.message().to_owned());
-    match status.details() {
-        details if details.len() <= MAX_DETAILS_BYTES => {
-            Status::with_details(status.code(), message, details.to_vec().into())
-        }
-        _ => Status::new(status.code(), message),
+    let details = status.details();
+    if details.len() <= MAX_DETAILS_BYTES && has_reason(&status) {
+        return Status::with_details(status.code(), message, details.to_vec().into());
     }
+    let details = ErrorDetails::with_error_info("AGENT_REFUSED", DOMAIN, Metadata::new());
+    Status::with_error_details(status.code(), message, details)
+}
+
+/// What went wrong with a client's own stream: said by us already, or by the library that decodes it.
+pub fn from_client(status: Status) -> Status {
+    match has_reason(&status) {
+        true => status,
+        false => Error::invalid("stream", status.message()).into(),
+    }
+}
+
+fn has_reason(status: &Status) -> bool {
+    status.get_details_error_info().is_some()
 }
 
 fn cut(mut text: String) -> String {
@@ -195,6 +207,18 @@ mod tests {
         let details = vec![0; MAX_DETAILS_BYTES + 1].into();
         let agent = Status::with_details(Code::NotFound, "no such file", details);
         let status = Status::from(Error::Agent(Box::new(agent)));
-        assert_eq!((status.code(), status.details().len()), (Code::NotFound, 0));
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(status.details().len() < MAX_DETAILS_BYTES);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "AGENT_REFUSED");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_stream_has_a_reason() {
+        let undecodable = from_client(Status::internal("invalid wire type"));
+        assert_eq!(undecodable.code(), Code::InvalidArgument);
+        let told = from_client(Error::BrokenOff.into());
+        let info = told.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "CLIENT_BROKE_OFF");
     }
 }
