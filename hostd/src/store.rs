@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use snapshots::manifest::ManifestError;
 use snapshots::memory::MemoryError;
-use snapshots::store::{Entry, Pending, Snapshot, Store, StoreError};
+use snapshots::store::{Listing, Pending, Snapshot, Store, StoreError};
 use snapshots::template::TemplateError;
 use snapshots::{SnapshotId, SnapshotName};
 
@@ -36,13 +36,13 @@ impl SnapshotStore {
             .map(Arc::new)
     }
 
-    /// All usable snapshots, newest first. Damaged ones are logged and left out.
-    pub async fn list(&self) -> Result<Vec<Entry>> {
+    /// All snapshots, the usable and the damaged ones.
+    pub async fn list(&self) -> Result<Listing> {
         let listing = self.blocking("", |store| store.list()).await?;
         for (id, error) in &listing.damaged {
             tracing::warn!(snapshot = %id, error = %chain(error), "a snapshot is unusable");
         }
-        Ok(listing.entries)
+        Ok(listing)
     }
 
     /// Deletes a snapshot by id or name and returns its id. By its id also one that is damaged.

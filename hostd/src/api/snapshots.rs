@@ -1,6 +1,6 @@
 //! Snapshots.
 
-use ::snapshots::store::Entry;
+use ::snapshots::store::Listing;
 use prost::Message;
 use protocol::hostd::v1::snapshots_server::Snapshots;
 use protocol::hostd::v1::{
@@ -62,30 +62,30 @@ impl Snapshots for SnapshotsApi {
             page::size(request.page_size)?,
             page::split(&request.page_token)?,
         );
-        let mut entries = self.sandboxes.services().store.list().await?;
-        entries.retain(|entry| {
-            labels
-                .iter()
-                .all(|(key, value)| entry.manifest.description.labels.get(key) == Some(value))
-        });
-        entries.sort_by(|a, b| key(b).cmp(&key(a)));
+        let listing = self.sandboxes.services().store.list().await?;
+        let mut all = shown(&listing);
+        all.retain(|snapshot| labels.iter().all(|label| has_label(snapshot, label)));
+        all.sort_by(|a, b| key(b).cmp(&key(a)));
         let start = after.map_or(0, |after| {
-            entries.partition_point(|entry| key(entry) >= after)
+            all.partition_point(|snapshot| key(snapshot) >= after)
         });
-        let rest = entries.iter().skip(start).take(size);
         let mut bytes = 0;
-        let snapshots: Vec<Snapshot> = rest
-            .map(|entry| wire::snapshot(&entry.manifest, entry.name.as_ref()))
+        let count = all
+            .iter()
+            .skip(start)
+            .take(size)
             .take_while(|snapshot| {
                 bytes += snapshot.encoded_len();
                 bytes <= MAX_PAGE_BYTES
             })
-            .collect();
-        let end = start + snapshots.len();
-        let last = entries.get(..end).and_then(<[Entry]>::last);
-        let next = last
-            .filter(|_| end < entries.len())
+            .count();
+        let end = start + count;
+        let next = all
+            .get(..end)
+            .and_then(<[Snapshot]>::last)
+            .filter(|_| end < all.len())
             .map(|last| format!("{}.{}", key(last).0, key(last).1));
+        let snapshots = all.into_iter().skip(start).take(count).collect();
         Ok(tonic::Response::new(ListSnapshotsResponse {
             snapshots,
             next_page_token: next.unwrap_or_default(),
@@ -106,8 +106,24 @@ impl Snapshots for SnapshotsApi {
     }
 }
 
+/// The usable snapshots as they are, the damaged ones by their ids.
+fn shown(listing: &Listing) -> Vec<Snapshot> {
+    let usable = listing.entries.iter();
+    let usable = usable.map(|entry| wire::snapshot(&entry.manifest, entry.name.as_ref()));
+    let damaged = listing.damaged.iter();
+    let damaged = damaged.map(|(id, _)| wire::damaged_snapshot(id));
+    usable.chain(damaged).collect()
+}
+
+fn has_label(snapshot: &Snapshot, (key, value): (&String, &String)) -> bool {
+    snapshot.labels.get(key) == Some(value)
+}
+
 /// What snapshots are ordered by: when they were taken, in milliseconds since 1970, then their ids.
-fn key(entry: &Entry) -> (i64, &str) {
-    let created = i64::try_from(entry.manifest.description.created_at_unix_ms).unwrap_or(i64::MAX);
-    (created, entry.manifest.id.as_str())
+fn key(snapshot: &Snapshot) -> (i64, &str) {
+    let created = snapshot.created_at.as_ref().map_or(0, |at| {
+        let millis = i64::from(at.nanos / 1_000_000);
+        at.seconds.saturating_mul(1000).saturating_add(millis)
+    });
+    (created, &snapshot.id)
 }

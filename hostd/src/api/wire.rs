@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use ::snapshots::SnapshotName;
 use ::snapshots::manifest::Manifest;
+use ::snapshots::{SnapshotId, SnapshotName};
 use protocol::hostd::v1 as wire;
 
 use crate::error::{Error, Result};
@@ -143,5 +143,13 @@ pub fn snapshot(manifest: &Manifest, name: Option<&SnapshotName>) -> wire::Snaps
         stored_bytes: manifest.stored_bytes(),
         agent_version: description.agent_version.clone(),
         paused_nanos: description.paused_nanos,
+    }
+}
+
+/// A snapshot of which only the id is known.
+pub fn damaged_snapshot(id: &SnapshotId) -> wire::Snapshot {
+    wire::Snapshot {
+        id: id.to_string(),
+        ..Default::default()
     }
 }

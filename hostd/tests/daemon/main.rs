@@ -6,6 +6,7 @@
 mod access;
 mod breaking_off;
 mod capacity;
+mod cli;
 mod fake;
 mod host;
 mod life;

@@ -223,7 +223,15 @@ async fn damage_is_told_by_part() {
             part,
             "{file}"
         );
-        // Damaged as it is, it can be deleted.
+        // Damaged as it is, it can be seen and deleted.
+        let listed = host.snapshots().list(ListSnapshotsRequest::default()).await;
+        let listed = listed.unwrap().into_inner().snapshots;
+        assert_eq!(listed[0].id, taken.id);
+        assert_eq!(
+            listed[0].created_at.is_none(),
+            part == "manifest",
+            "{file}: {listed:?}"
+        );
         let request = DeleteSnapshotRequest {
             snapshot: taken.id.clone(),
         };

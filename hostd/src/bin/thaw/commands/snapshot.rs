@@ -109,6 +109,13 @@ async fn ls(hostd: &Hostd, ls: Ls, as_json: bool) -> Result<(), Error> {
 }
 
 fn row(snapshot: &Info) -> [String; 7] {
+    // hostd knows nothing else of a damaged one.
+    if snapshot.created_at.is_none() {
+        let mut row = <[String; 7]>::default();
+        snapshot.id.clone_into(&mut row[0]);
+        "(damaged)".clone_into(&mut row[2]);
+        return row;
+    }
     [
         snapshot.id.clone(),
         snapshot.name.clone(),

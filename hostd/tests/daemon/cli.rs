@@ -1,0 +1,126 @@
+//! The command line, where it meets trouble.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::hostd::v1::{CreateSnapshotRequest, ListSandboxesRequest};
+use tokio::process::Command;
+
+use crate::host::{Host, PATIENCE, socket};
+
+fn thaw(endpoint: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thaw"));
+    command
+        .arg("--endpoint")
+        .arg(format!("unix:{}", endpoint.display()))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(endpoint: &Path, args: &[&str]) -> Output {
+    let output = thaw(endpoint, args).output();
+    tokio::time::timeout(PATIENCE, output)
+        .await
+        .expect("thaw does not end")
+        .unwrap()
+}
+
+async fn living(host: &Host) -> usize {
+    let request = ListSandboxesRequest::default();
+    let listed = host.sandboxes().list(request).await.unwrap();
+    listed.into_inner().sandboxes.len()
+}
+
+async fn becomes(host: &Host, count: usize) {
+    let started = Instant::now();
+    while living(host).await != count {
+        assert!(started.elapsed() < PATIENCE, "not {count} sandboxes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_second_signal_ends_a_run_that_still_creates() {
+    let host = Host::start().await;
+    silence_image(&host);
+    let mut run = thaw(
+        &socket(host.temp.path()),
+        &["run", "--image", "tiny", "true"],
+    )
+    .spawn()
+    .unwrap();
+    becomes(&host, 1).await;
+    let pid = Pid::from_raw(i32::try_from(run.id().unwrap()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(
+        run.try_wait().unwrap().is_none(),
+        "the first signal ended it"
+    );
+    kill(pid, Signal::SIGINT).unwrap();
+    let ended = tokio::time::timeout(PATIENCE, run.wait()).await;
+    assert_eq!(ended.expect("it does not end").unwrap().code(), Some(130));
+    becomes(&host, 0).await;
+    host.assert_clean().await;
+}
+
+/// From now on the image's guests come up without an agent that speaks.
+fn silence_image(host: &Host) {
+    let file = host.temp.path().join("images/tiny/image.json");
+    let description = fs::read_to_string(&file).unwrap();
+    let silent = description.replace("console=ttyS0", "console=ttyS0 fake=silent");
+    fs::write(&file, silent).unwrap();
+}
+
+#[tokio::test]
+async fn damaged_snapshots_are_listed_and_removed() {
+    let host = Host::start().await;
+    let sandbox_id = host.boot("").await.unwrap().id;
+    let request = CreateSnapshotRequest {
+        sandbox_id,
+        ..Default::default()
+    };
+    let id = host
+        .snapshots()
+        .create(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .id;
+    let manifest = host
+        .state_dir()
+        .join("snapshots")
+        .join(&id)
+        .join("manifest.json");
+    fs::remove_file(manifest).unwrap();
+
+    let socket = socket(host.temp.path());
+    let listed = output(&socket, &["snapshot", "ls"]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let is_it = |line: &&str| line.contains(&id) && line.contains("(damaged)");
+    assert!(listed.lines().any(|line| is_it(&line)), "{listed}");
+    assert!(
+        output(&socket, &["snapshot", "rm", &id])
+            .await
+            .status
+            .success()
+    );
+    let listed = output(&socket, &["snapshot", "ls"]).await;
+    assert!(!String::from_utf8(listed.stdout).unwrap().contains(&id));
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_there_is_no_hostd() {
+    let examined = output(Path::new("/no/such"), &["doctor"]).await;
+    assert_eq!(examined.status.code(), Some(1));
+    let report = String::from_utf8(examined.stdout).unwrap();
+    assert!(report.contains("cannot reach hostd"), "{report}");
+}
