@@ -35,6 +35,18 @@ impl Lease {
         self.give_back()
     }
 
+    /// Ends a host that no longer answers, whoever started it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn end_lost(mut self) -> Result<()> {
+        self.ran_before = true;
+        match &self.host {
+            Host::Virtual(host) => host.stop(),
+            Host::Here(_) => Ok(()),
+        }
+    }
+
     fn give_back(&mut self) -> Result<()> {
         match &self.host {
             // Somebody may have begun to rely on it in the meantime.

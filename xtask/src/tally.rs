@@ -3,16 +3,22 @@
 use std::process::ExitCode;
 
 /// How many tests did what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
     /// Steps that went wrong, for the end of the log.
     complaints: Vec<String>,
+    remarks: Vec<String>,
 }
 
 impl Tally {
+    /// Says something at the end of the log that is no failure.
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
     /// Counts a check that is one thing.
     pub fn check(&mut self, name: &str, good: bool) {
         if good {
@@ -61,6 +67,9 @@ impl Tally {
 
     /// Prints the sum as the last line, and returns what to end with.
     pub fn finish(self) -> ExitCode {
+        for remark in &self.remarks {
+            println!("note: {remark}");
+        }
         for complaint in &self.complaints {
             println!("failed: {complaint}");
         }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::demo;
@@ -24,6 +24,8 @@ use crate::{
 const END_TO_END: &[&str] = &["tests", "vmm"];
 /// Tests of theirs that need cargo and no host.
 const NATIVE: &[&str] = &["edges"];
+/// How often an emulated host may hang before the tests give up.
+const MAX_RESTARTS: u32 = 2;
 
 /// Run all tests: formatting, lints, each crate's own, and the end-to-end tests where VMs can run.
 ///
@@ -133,8 +135,9 @@ fn run_native(tests: &[TestProgram], filter: Option<&str>, tally: &mut Tally) ->
     Ok(())
 }
 
-/// What is to run on the host.
+/// What is to run on the host, in this order.
 struct Selection<'a> {
+    /// The programs of [`END_TO_END`] packages.
     programs: Set,
     /// Only tests whose names contain this.
     filter: Option<&'a str>,
@@ -142,32 +145,60 @@ struct Selection<'a> {
     demo: bool,
 }
 
-/// The programs of [`END_TO_END`] packages, each on the host with the products beside it, and the demo.
+/// Runs them. An emulated host that hangs is started anew, and what it was at runs again: both are told.
 fn run_end_to_end(products: &Products, selection: &Selection<'_>, tally: &mut Tally) -> Result<()> {
-    let lease = Lease::take(products)?;
-    let ran = run_on(&lease.host, products, selection, tally);
-    if ran.is_err()
-        && let Some(symptoms) = lease.host.symptoms()
-    {
-        eprintln!("{} no longer answers\n{symptoms}", lease.host.describe());
+    let mut done = 0;
+    for _ in 0..=MAX_RESTARTS {
+        let lease = Lease::take(products)?;
+        let before = done;
+        let ran = run_on(&lease.host, products, selection, &mut done, tally);
+        signals::check()?;
+        let Some(symptoms) = lost(&lease.host, &ran) else {
+            lease.end()?;
+            return ran.map(drop);
+        };
+        let name = lease.host.describe();
+        eprintln!("{name} no longer answers; it is started anew\n{symptoms}");
+        tally.remark(format!(
+            "{name} hung after {} of its steps and was started anew",
+            done - before
+        ));
+        lease.end_lost()?;
     }
-    lease.end()?;
-    ran
+    bail!("the host hangs again and again")
 }
 
+/// How a host was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// Everything ran.
+    Through,
+    /// The last step failed, and so may have the host.
+    Until,
+}
+
+fn lost(host: &Host, ran: &Result<Ran>) -> Option<String> {
+    match ran {
+        Ok(Ran::Through) => None,
+        _ => host.symptoms(),
+    }
+}
+
+/// Goes on after the steps that are `done`. What fails on a host that no longer answers does not count.
 fn run_on(
     host: &Host,
     products: &Products,
     selection: &Selection<'_>,
+    done: &mut usize,
     tally: &mut Tally,
-) -> Result<()> {
+) -> Result<Ran> {
     let deployment = Deployment::new(host, products)?;
     let snapshots = snapshot::ensure(host, products, &deployment)?;
     let directory = host.shelve(&selection.programs)?;
     let mut variables = deployment.variables(Some(&snapshots));
     // This host was chosen because it can run them: a skip would hide a mistake.
     variables.push(("THAW_MUST_RUN".to_owned(), "1".to_owned()));
-    for (name, _) in &selection.programs {
+    while let Some((name, _)) = selection.programs.get(*done) {
         let title = format!("end-to-end tests: {name}");
         let step = progress::section(&title);
         let mut command: Vec<OsString> = vec![format!("{directory}/{name}").into()];
@@ -177,23 +208,33 @@ fn run_on(
             variables: &variables,
             command: &command,
         };
+        let mut counts = tally.clone();
         let mut told = 0;
-        let status = exec::run_watched(host, &call, |line| told += tally.line(line))?;
+        let status = exec::run_watched(host, &call, |line| told += counts.line(line))?;
         signals::check()?;
         if status != 0 {
-            tally.step_failed(&title, told);
+            if host.symptoms().is_some() {
+                return Ok(Ran::Until);
+            }
+            counts.step_failed(&title, told);
         }
+        *tally = counts;
+        *done += 1;
         step.done();
     }
-    if selection.demo {
+    if selection.demo && *done == selection.programs.len() {
         let step = progress::section("the demo");
         let shown = demo::demonstrate(host, products, &deployment, &snapshots);
         signals::check()?;
         if let Err(error) = &shown {
             eprintln!("error: {error:#}");
+            if host.symptoms().is_some() {
+                return Ok(Ran::Until);
+            }
         }
         tally.check("demo", shown.is_ok());
+        *done += 1;
         step.done();
     }
-    Ok(())
+    Ok(Ran::Through)
 }
