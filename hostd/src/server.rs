@@ -46,7 +46,7 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// A client that is gone without a word is noticed after these two.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// What is still being answered when hostd is to end may take this long.
+/// What is still being answered when all sandboxes have ended may take this long. Those who watch are told of every end first.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The services that reflection shows and whose health can be asked for by name.
@@ -175,9 +175,18 @@ impl Listeners {
         if let Some(Ok(ended)) = ended_early {
             ended?;
         }
+        // Also when a listener broke, which then ends all others.
+        stop.cancel();
         let drained = async { while servers.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
-            tracing::warn!("some clients are still connected; closing their connections");
+        let patience = async {
+            sandboxes.services().all_ended.cancelled().await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = patience => {
+                tracing::warn!("some clients are still connected; closing their connections");
+            }
         }
         Ok(())
     }

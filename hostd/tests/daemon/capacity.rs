@@ -46,16 +46,18 @@ async fn an_idle_vmm_that_dies_leaves_no_cgroup() {
     let host = Host::start().await;
     host.boot("").await.unwrap();
     let mount = hostd::host::cgroup::mount_point().unwrap_or_default();
-    let cgroups = |pid| cgroup_of(&mount, pid);
-    let pids = vmm_pids(host.temp.path());
-    if pids.iter().all(|pid| cgroups(*pid).is_none()) {
+    let vmms: Vec<(i32, PathBuf)> = vmm_pids(host.temp.path())
+        .into_iter()
+        .filter_map(|pid| Some((pid, cgroup_of(&mount, pid)?)))
+        .collect();
+    if vmms.is_empty() {
         return skip("this host has no cgroup v2 that tests may write to");
     }
-    for pid in pids {
+    for (pid, cgroup) in vmms {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let started = Instant::now();
-        while let Some(path) = cgroups(pid) {
-            assert!(started.elapsed() < PATIENCE, "{} is left", path.display());
+        while cgroup.exists() {
+            assert!(started.elapsed() < PATIENCE, "{cgroup:?} is left");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -83,9 +85,10 @@ async fn a_vmm_may_take_its_guest_s_memory_and_little_more() {
     assert!((1 << 30..2 << 30).contains(&limit), "{limit}");
 }
 
-/// Where a vmm is accounted, if it is.
+/// The cgroup of a vmm that lives, if it has one of its own.
 fn cgroup_of(mount: &Path, pid: i32) -> Option<PathBuf> {
-    let parents = std::fs::read_dir(mount).into_iter().flatten().flatten();
-    let mut paths = parents.map(|parent| parent.path().join(format!("vmm-{pid}")));
-    paths.find(|path| path.exists())
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = mount.join(path);
+    path.ends_with(format!("vmm-{pid}")).then_some(path)
 }
