@@ -8,7 +8,7 @@ use protocol::agent::v1 as wire;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::machine::Identity;
+use crate::machine::{Authority, Identity};
 use crate::processes::{MAX_SPEC_BYTES, MAX_VARIABLES};
 use crate::status::invalid;
 
@@ -74,6 +74,8 @@ pub struct EnterRequest {
     pub identity: Identity,
     /// For every process from now on.
     pub environment: Environment,
+    /// Who vouches for the hosts that the egress proxy opens; `None` leaves the store as it is.
+    pub authority: Option<Authority>,
     /// A freeze on this machine is undone; the epoch is the current one.
     pub same_machine: bool,
 }
@@ -104,6 +106,7 @@ impl TryFrom<wire::EnterRequest> for EnterRequest {
             received,
             identity: identity(request.hostname, request.machine_id)?,
             environment: environment("env", request.env)?,
+            authority: authority(request.authority_pem)?,
             same_machine: request.same_machine,
         })
     }
@@ -141,6 +144,17 @@ fn identity(hostname: String, machine_id: String) -> Result<Identity, Status> {
         hostname,
         machine_id,
     })
+}
+
+fn authority(pem: String) -> Result<Option<Authority>, Status> {
+    if pem.is_empty() {
+        return Ok(None);
+    }
+    let authority = Authority::new(pem).ok_or_else(|| {
+        let problem = "not one PEM certificate of at most 8 KiB";
+        invalid("authority_pem", problem)
+    })?;
+    Ok(Some(authority))
 }
 
 /// Validates variables, here and in a process specification.

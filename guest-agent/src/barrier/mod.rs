@@ -169,6 +169,9 @@ impl Barrier {
             machine.add_entropy(request.entropy.as_bytes())?;
             let step = machine.step_clock(request.wall_clock_now())?;
             machine.take_identity(&request.identity)?;
+            if let Some(authority) = &request.authority {
+                machine.trust(authority);
+            }
             machine.thaw()?;
             state.enter(request);
             Ok(step)

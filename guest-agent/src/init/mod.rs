@@ -43,7 +43,7 @@ pub fn boot() -> Result<Role, BootError> {
     mounts::switch_root(root)?;
     mounts::mount_runtime_filesystems()?;
     mount_files()?;
-    network::loopback_up()?;
+    network::bring_up()?;
     limits::raise()?;
     fork_agent()
 }

@@ -3,6 +3,7 @@
 //! The trait exists because these operations change a whole machine: its clock, its name, its
 //! random pool. Tests drive the same barrier and services against a machine that only records.
 
+mod authority;
 mod cgroup;
 mod clock;
 mod entropy;
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 
+pub use authority::Authority;
 pub(crate) use entropy::MAX_ENTROPY_BYTES;
 pub use freezer::Freezer;
 pub use guest::Guest;
@@ -85,6 +87,8 @@ pub trait Machine: Send + Sync + 'static {
     fn step_clock(&self, to: SystemTime) -> Result<i64, MachineError>;
     /// Takes host name and machine id.
     fn take_identity(&self, identity: &Identity) -> Result<(), MachineError>;
+    /// Has programs trust an authority. Those whose store is spoilt do not; the machine runs on.
+    fn trust(&self, authority: &Authority);
     /// Stops every process of the sandbox and flushes file systems; answers how many were stopped.
     /// On an error none is left stopped.
     fn freeze(&self) -> Result<u32, MachineError>;

@@ -61,6 +61,19 @@ async fn entropy_clock_identity_thaw() {
 }
 
 #[tokio::test]
+async fn an_authority_is_trusted_before_anything_runs() {
+    let mut guest = Guest::booted(Recorder::default()).await;
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let request = wire::EnterRequest {
+        authority_pem: pem.into(),
+        ..enter(1)
+    };
+    guest.agent.enter(request).await.unwrap();
+    let steps = guest.machine.take_steps();
+    assert_eq!(steps, ["entropy", "clock", "identity", "trust", "thaw"]);
+}
+
+#[tokio::test]
 async fn an_epoch_is_used_once() {
     let mut guest = Guest::running().await;
     guest.agent.freeze(wire::FreezeRequest {}).await.unwrap();
@@ -178,6 +191,10 @@ async fn impossible_requests_are_refused() {
         },
         wire::EnterRequest {
             hostname: long,
+            ..enter(1)
+        },
+        wire::EnterRequest {
+            authority_pem: "trust me".into(),
             ..enter(1)
         },
         wire::EnterRequest {

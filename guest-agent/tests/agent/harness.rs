@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt};
 use guest_agent::barrier::Barrier;
-use guest_agent::machine::{Freezer, Identity, Machine, MachineError, MachineStats};
+use guest_agent::machine::{Authority, Freezer, Identity, Machine, MachineError, MachineStats};
 use guest_agent::processes::Accounts;
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
@@ -66,6 +66,9 @@ impl Machine for Recorder {
     }
     fn take_identity(&self, _identity: &Identity) -> Result<(), MachineError> {
         self.step("identity")
+    }
+    fn trust(&self, _authority: &Authority) {
+        self.steps.lock().unwrap().push("trust");
     }
     fn freeze(&self) -> Result<u32, MachineError> {
         self.step("freeze")?;
@@ -235,6 +238,7 @@ pub fn enter(epoch: u128) -> wire::EnterRequest {
         hostname: "box".to_owned(),
         machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
         env: [("FROM_SANDBOX".to_owned(), "yes".to_owned())].into(),
+        authority_pem: String::new(),
         same_machine: false,
     }
 }

@@ -26,6 +26,8 @@ pub struct Identity {
     pub machine_id: String,
     /// Of every process started from now on.
     pub env: BTreeMap<String, String>,
+    /// The certificate (PEM) that its programs are to trust; empty: none.
+    pub authority_pem: String,
 }
 
 impl Identity {
@@ -36,6 +38,7 @@ impl Identity {
             hostname,
             machine_id: Uuid::new_v4().simple().to_string(),
             env,
+            authority_pem: String::new(),
         }
     }
 }
@@ -56,6 +59,7 @@ impl Agent {
             machine_id: identity.machine_id.clone(),
             env: identity.env.clone().into_iter().collect(),
             same_machine,
+            authority_pem: identity.authority_pem.clone(),
         };
         let mut control = self.control();
         // As late as possible: what passes from here on is the guest's clock error.
