@@ -16,3 +16,5 @@
 //! | [`secrets`] | values, bindings, surfaces, processors, sealing; nothing of HTTP servers |
 //! | [`rewrite`] | substitution and redaction of heads and of streams; pure |
 //! | [`audit`] | what is told of each decision; redaction is by type |
+
+pub mod intercept;
