@@ -25,6 +25,7 @@ pub mod sandbox;
 pub mod suite;
 pub mod thaw;
 pub mod variants;
+pub mod world;
 
 pub use client::Clients;
 pub use host::Host;

@@ -1,0 +1,49 @@
+//! The world's own process: the namespace, and the servers in it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use super::addresses::{ALL, BANNER, HTTP, HTTPS, OTHER};
+use super::certificates;
+use super::names;
+use super::record::{AUTHORITY, QUESTIONS, REQUESTS, Record};
+use super::{web, wire};
+
+/// Makes the world, says `ready` on standard output, and serves until standard input ends. Called by a process that has
+/// one thread.
+pub fn run(directory: &Path) -> crate::Result {
+    wire::enter()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(directory))
+}
+
+async fn serve(directory: &Path) -> crate::Result {
+    let requests = Record::create(&directory.join(REQUESTS))?;
+    let questions = Record::create(&directory.join(QUESTIONS))?;
+    let (authority, tls) = certificates::make()?;
+    std::fs::write(directory.join(AUTHORITY), authority)?;
+    tokio::spawn(names::serve(questions));
+    for address in ALL {
+        let listener = listen(address, HTTP).await?;
+        tokio::spawn(web::serve(listener, None, requests.clone()));
+        let listener = listen(address, HTTPS).await?;
+        tokio::spawn(web::serve(listener, Some(tls.clone()), requests.clone()));
+    }
+    tokio::spawn(web::greet(listen(OTHER, BANNER).await?));
+    println!("ready");
+    // Whoever started us holds the other end.
+    let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+    Ok(())
+}
+
+async fn listen(address: Ipv4Addr, port: u16) -> crate::Result<TcpListener> {
+    TcpListener::bind((address, port))
+        .await
+        .with_context(|| format!("listening on {address}:{port}"))
+}
