@@ -18,3 +18,4 @@
 //! | [`audit`] | what is told of each decision; redaction is by type |
 
 pub mod intercept;
+pub mod policy;

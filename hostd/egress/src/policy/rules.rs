@@ -1,0 +1,76 @@
+//! The entries of one list, so that a look-up costs as much as the name has labels.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::HostName;
+use super::entry::{Entry, What};
+
+/// One list.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    every: Vec<Entry>,
+    exact: HashMap<HostName, Vec<Entry>>,
+    below: HashMap<HostName, Vec<Entry>>,
+    nets: Vec<(IpNet, Entry)>,
+}
+
+impl FromIterator<Entry> for Rules {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut rules = Self::default();
+        for entry in entries {
+            match entry.what.clone() {
+                What::Every => rules.every.push(entry),
+                What::Name(name) => rules.exact.entry(name).or_default().push(entry),
+                What::Below(name) => rules.below.entry(name).or_default().push(entry),
+                What::Net(net) => rules.nets.push((net, entry)),
+            }
+        }
+        rules
+    }
+}
+
+impl Rules {
+    /// The entries that cover this name at this port; without one, at some port.
+    pub(super) fn names<'a>(
+        &'a self,
+        name: &'a HostName,
+        port: Option<u16>,
+    ) -> impl Iterator<Item = &'a Entry> {
+        self.all_names(name)
+            .filter(move |entry| port.is_none_or(|port| entry.covers_port(port)))
+    }
+
+    /// The entry that denies this name at this port; without one, at every port.
+    pub(super) fn denied<'a>(&'a self, name: &'a HostName, port: Option<u16>) -> Option<&'a Entry> {
+        self.all_names(name).find(move |entry| match port {
+            Some(port) => entry.covers_port(port),
+            None => entry.port.is_none(),
+        })
+    }
+
+    fn all_names<'a>(&'a self, name: &'a HostName) -> impl Iterator<Item = &'a Entry> {
+        let exact = self.exact.get(name).into_iter();
+        let below = name.parents().filter_map(|parent| self.below.get(parent));
+        exact.chain(below).flatten().chain(&self.every)
+    }
+
+    /// The entries that cover this address at this port.
+    pub(super) fn addresses(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &Entry> {
+        self.covering(address, port).map(|(_, entry)| entry)
+    }
+
+    /// Whether an entry names this special address: it lies in the range that makes it special.
+    pub(super) fn name_special(&self, address: IpAddr, port: u16, range: IpNet) -> bool {
+        self.covering(address, port)
+            .any(|(net, _)| range.contains(net))
+    }
+
+    fn covering(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &(IpNet, Entry)> {
+        self.nets
+            .iter()
+            .filter(move |(net, entry)| net.contains(&address) && entry.covers_port(port))
+    }
+}
