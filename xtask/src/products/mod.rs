@@ -15,7 +15,7 @@ use crate::{
 pub type Set = Vec<(String, PathBuf)>;
 
 /// Programs that run on a host.
-const PROGRAMS: &[&str] = &["hostd", "thaw", "vmm", "images", "bench-restore"];
+const PROGRAMS: &[&str] = &["hostd", "thaw", "vmm", "images", "bench-restore", "world"];
 
 /// Static programs, which run in guests. Each is a package of that name.
 const GUEST_PROGRAMS: &[&str] = &["guest-agent", "fake-agent"];

@@ -11,7 +11,7 @@ use protocol::hostd::v1::{Network, NetworkPolicy, Secret, SecretInheritance, Sec
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network (none unless one of these is given)")]
 pub struct NetworkOptions {
-    /// Allow these hosts: HOST, *.HOST, HOST:PORT, ADDRESS or CIDR block, by commas; '*' allows all that is public
+    /// Allow these hosts, by commas: HOST, *.HOST, ADDRESS or CIDR block, with or without :PORT; '*' allows all that is public
     #[arg(long, value_name = "HOST,…", value_delimiter = ',')]
     allow_net: Vec<String>,
     /// Refuse these hosts, also when --allow-net names them
@@ -22,14 +22,6 @@ pub struct NetworkOptions {
         requires = "allow_net"
     )]
     deny_net: Vec<String>,
-    /// Read the requests to these hosts even when no secret goes there
-    #[arg(
-        long,
-        value_name = "HOST,…",
-        value_delimiter = ',',
-        requires = "allow_net"
-    )]
-    inspect_net: Vec<String>,
     /// The variable NAME holds a placeholder; requests to these hosts get the value of this shell's variable ENV instead; may be
     /// repeated
     #[arg(long, value_name = "NAME=ENV@HOST,…", value_parser = SecretOption::parse, requires = "allow_net")]
@@ -101,7 +93,6 @@ impl NetworkOptions {
                 allow: self.allow_net.clone(),
                 deny: self.deny_net.clone(),
                 allow_by_default: false,
-                inspect: self.inspect_net.clone(),
             }),
             secrets: self
                 .secret
