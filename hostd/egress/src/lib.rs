@@ -17,5 +17,9 @@
 //! | [`rewrite`] | substitution and redaction of heads and of streams; pure |
 //! | [`audit`] | what is told of each decision; redaction is by type |
 
+pub mod audit;
+pub mod gate;
 pub mod intercept;
 pub mod policy;
+pub mod resolver;
+pub mod sniff;

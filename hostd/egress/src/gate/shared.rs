@@ -1,0 +1,57 @@
+//! What all connections of one sandbox share.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use super::{HostAddresses, Limits};
+use crate::audit::Audit;
+use crate::intercept::authority::Authority;
+use crate::policy::{Host, LivePolicy, Policy, Target, Verdict};
+use crate::resolver::{Names, Upstream};
+
+/// What all connections of one sandbox share; [`super::Egress::sandbox`] makes it.
+pub struct Shared {
+    /// The sandbox's name.
+    pub sandbox: Arc<str>,
+    /// Its policy, which may change at any time.
+    pub policy: LivePolicy,
+    /// Who signs for the hosts whose TLS is opened.
+    pub authority: Arc<Authority>,
+    /// The host's resolver.
+    pub resolver: Upstream,
+    /// Which names the sandbox was given which addresses for.
+    pub names: Names,
+    /// Where decisions are told.
+    pub audit: Audit,
+    /// What the sandbox may use.
+    pub limits: Limits,
+    /// How upstreams are verified; ALPN is left to whoever uses it.
+    pub upstream_tls: Arc<ClientConfig>,
+    /// The host's own addresses.
+    pub host: Arc<HostAddresses>,
+}
+
+impl Shared {
+    /// Whether the policy in force allows this target. A name may still stand for nothing that
+    /// may be dialled.
+    ///
+    /// # Errors
+    /// [`crate::policy::Refusal`] says why not.
+    pub fn check(&self, target: &Target) -> Verdict {
+        self.check_by(&self.policy.load(), target)
+    }
+
+    /// Ends when the policy in force refuses the target.
+    pub async fn until_refused(&self, target: &Target) {
+        let allows = |policy: &Policy| self.check_by(policy, target).is_ok();
+        self.policy.until_refused(allows).await;
+    }
+
+    fn check_by(&self, policy: &Policy, target: &Target) -> Verdict {
+        match &target.host {
+            Host::Name(name) => policy.check(name, target.port),
+            Host::Ip(address) => policy.check_ip(*address, target.port, &self.host.load()),
+        }
+    }
+}
