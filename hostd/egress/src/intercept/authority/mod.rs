@@ -11,12 +11,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::Issuer;
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
 use key::Key;
 use leaves::Leaves;
+
+use super::tls;
 
 /// Why an authority or a leaf could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,9 @@ pub enum AuthorityError {
     /// A host that no certificate can name.
     #[error("a host that no certificate can name")]
     Name,
+    /// rustls refused its own defaults.
+    #[error("no configuration for TLS")]
+    Tls(#[source] rustls::Error),
     /// The certificate could not be encoded or signed.
     #[error("a certificate that cannot be signed")]
     Sign(#[source] rcgen::Error),
@@ -44,6 +50,7 @@ pub struct Authority {
     leaf_key: Key,
     leaf_signer: Arc<dyn rustls::sign::SigningKey>,
     leaves: Mutex<Leaves>,
+    base_config: ServerConfig,
 }
 
 impl Authority {
@@ -60,6 +67,7 @@ impl Authority {
             leaf_key,
             leaf_signer,
             leaves: Mutex::new(Leaves::default()),
+            base_config: tls::base_config().map_err(AuthorityError::Tls)?,
         })
     }
 
@@ -83,6 +91,11 @@ impl Authority {
         let leaf = Arc::new(self.sign(host, now)?);
         leaves.insert(host.clone(), Arc::clone(&leaf), now);
         Ok(leaf)
+    }
+
+    /// What the TLS of all hosts has in common, the memory of sessions included.
+    pub(super) fn base_config(&self) -> &ServerConfig {
+        &self.base_config
     }
 
     fn sign(

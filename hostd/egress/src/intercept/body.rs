@@ -1,0 +1,205 @@
+//! A body on its way through: rewritten, counted, never gathered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::transform::Transform;
+
+/// Rewrites the trailers of a body.
+pub(super) type TrailerMap = Box<dyn FnOnce(&mut HeaderMap) + Send>;
+
+/// Bytes that have passed, on their way to the peer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Counts `bytes` more.
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// All so far.
+    pub(super) fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's or response's body. `T` is kept for as long as the body is: what is to happen at its end.
+pub(super) struct Body {
+    source: Source,
+    transform: Option<Box<dyn Transform>>,
+    map_trailers: Option<TrailerMap>,
+    meter: Meter,
+    /// Dropped when the body is done with, however it ended.
+    _until_end: Option<Box<dyn Send>>,
+}
+
+enum Source {
+    Whole(Bytes),
+    Stream(Incoming),
+    /// The transform's rest has gone out, the trailers have not.
+    Trailers(HeaderMap),
+    Done,
+}
+
+impl Body {
+    /// A body that is all there.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self::new(if bytes.is_empty() {
+            Source::Done
+        } else {
+            Source::Whole(bytes)
+        })
+    }
+
+    /// A body as it comes.
+    pub(super) fn stream(incoming: Incoming) -> Self {
+        Self::new(Source::Stream(incoming))
+    }
+
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            transform: None,
+            map_trailers: None,
+            meter: Meter::default(),
+            _until_end: None,
+        }
+    }
+
+    /// Rewrites it.
+    pub(super) fn transformed(mut self, transform: Option<Box<dyn Transform>>) -> Self {
+        self.transform = transform;
+        self
+    }
+
+    /// Rewrites its trailers.
+    pub(super) fn trailers_mapped(mut self, map: Option<TrailerMap>) -> Self {
+        self.map_trailers = map;
+        self
+    }
+
+    /// Counts it.
+    pub(super) fn metered(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// Keeps something until its end.
+    pub(super) fn keeping(mut self, what: Box<dyn Send>) -> Self {
+        self._until_end = Some(what);
+        self
+    }
+
+    /// The next frame when there is one to pass on; `None` when the last poll gave only what is held back.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        match frame.into_data() {
+            Ok(data) => self.pass_data(data).map(Frame::data),
+            Err(frame) => frame
+                .into_trailers()
+                .ok()
+                .map(|trailers| self.pass_trailers(trailers)),
+        }
+    }
+
+    fn pass_data(&mut self, data: Bytes) -> Option<Bytes> {
+        let data = match &mut self.transform {
+            Some(transform) => transform.feed(&data),
+            None => data,
+        };
+        (!data.is_empty()).then_some(data)
+    }
+
+    fn pass_trailers(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
+        if let Some(map) = self.map_trailers.take() {
+            map(&mut trailers);
+        }
+        match self.rest() {
+            Some(rest) => {
+                self.source = Source::Trailers(trailers);
+                Frame::data(rest)
+            }
+            None => {
+                self.source = Source::Done;
+                Frame::trailers(trailers)
+            }
+        }
+    }
+
+    /// What the transform held back.
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.transform.take()?.finish();
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    fn count(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.meter.add(frame.data_ref().map_or(0, Bytes::len));
+        frame
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    /// hyper's own, so that an HTTP/2 peer gets the very reason for which the other one reset the stream.
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        loop {
+            match std::mem::replace(&mut this.source, Source::Done) {
+                Source::Done => return Poll::Ready(None),
+                Source::Trailers(trailers) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Source::Whole(data) => return Poll::Ready(Some(Ok(this.count(Frame::data(data))))),
+                Source::Stream(mut incoming) => {
+                    let polled = Pin::new(&mut incoming).poll_frame(cx);
+                    this.source = Source::Stream(incoming);
+                    match polled {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                        Poll::Ready(Some(Ok(frame))) => {
+                            if let Some(frame) = this.pass(frame) {
+                                return Poll::Ready(Some(Ok(this.count(frame))));
+                            }
+                        }
+                        Poll::Ready(None) => {
+                            this.source = Source::Done;
+                            return Poll::Ready(
+                                this.rest().map(|rest| Ok(this.count(Frame::data(rest)))),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Done => true,
+            // A stream that ended may have left something in the transform.
+            Source::Stream(incoming) => self.transform.is_none() && incoming.is_end_stream(),
+            Source::Whole(_) | Source::Trailers(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Done => SizeHint::with_exact(0),
+            Source::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Source::Stream(incoming) if self.transform.is_none() => incoming.size_hint(),
+            Source::Stream(_) | Source::Trailers(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! HTTP towards an upstream: one connection of it.
+
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::Body;
+use super::limits;
+use super::protocol::Protocol;
+use super::tasks::Tasks;
+
+/// Sends requests on one connection. A clone of an HTTP/2 one is another stream's.
+pub(super) enum Client {
+    /// One request at a time.
+    Http1(http1::SendRequest<Body>),
+    /// As many as the upstream takes.
+    Http2(http2::SendRequest<Body>),
+}
+
+impl Client {
+    /// Begins HTTP on a stream; the connection's work is done in `tasks`.
+    pub(super) async fn begin<S>(
+        stream: S,
+        protocol: Protocol,
+        tasks: &Tasks,
+    ) -> Result<Self, hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match protocol {
+            Protocol::Http1 => begin_http1(stream, tasks).await.map(Self::Http1),
+            Protocol::Http2 => begin_http2(stream, tasks).await.map(Self::Http2),
+        }
+    }
+
+    /// Whether another request may be sent: waits for the end of the one before on HTTP/1.1.
+    pub(super) async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Another handle of an HTTP/2 connection; HTTP/1.1 has one only.
+    pub(super) fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        }
+    }
+
+    /// Whether the connection is over.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// What is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http1(_) => Protocol::Http1,
+            Self::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Sends a request; an error has it back when nothing of it has gone out.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+async fn begin_http1<S>(stream: S, tasks: &Tasks) -> Result<http1::SendRequest<Body>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        .max_headers(limits::HEADERS)
+        .max_header_size(limits::HEAD);
+    builder.max_buf_size(limits::H1_BUFFER);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tasks.spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "an upstream's HTTP/1.1 connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+async fn begin_http2<S>(stream: S, tasks: &Tasks) -> Result<http2::SendRequest<Body>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(tasks.clone());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits::H2_STREAM_WINDOW)
+        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+        .max_header_list_size(limits::HEAD as u32)
+        .max_send_buf_size(limits::H2_SEND_BUFFER)
+        .max_concurrent_reset_streams(limits::H2_PENDING_RESETS)
+        .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS)
+        .max_local_error_reset_streams(limits::H2_ERROR_RESETS)
+        .keep_alive_interval(limits::H2_PING_EVERY)
+        .keep_alive_timeout(limits::H2_PING_TIME);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tasks.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream's HTTP/2 connection ended");
+        }
+    });
+    Ok(sender)
+}

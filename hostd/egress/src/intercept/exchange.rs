@@ -1,0 +1,122 @@
+//! One request's way through: checked, rewritten, sent, and its answer back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, request};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::body::Body;
+use super::inbound::{self, Passed, Socket};
+use super::problem::Problem;
+use super::protocol::Protocol;
+use super::record::Record;
+use super::rewriting::Rewriting;
+use super::session::{Common, Opened};
+use super::upstream::Pool;
+use super::{asked, outbound, websocket};
+use crate::policy::Target;
+
+/// One connection of the guest, and what its requests share.
+pub(super) struct Exchange {
+    common: Common,
+    opened: Opened,
+    protocol: Protocol,
+    pool: Arc<Pool>,
+    /// What is left to do once HTTP is over: a WebSocket's bytes.
+    left: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Exchange {
+    /// Answers requests of `protocol` on a connection.
+    pub(super) fn new(common: Common, opened: Opened, protocol: Protocol, pool: Arc<Pool>) -> Self {
+        Self {
+            common,
+            opened,
+            protocol,
+            pool,
+            left: Mutex::new(None),
+        }
+    }
+
+    /// What is left to do after the last request.
+    pub(super) fn take_left(&self) -> Option<BoxFuture<'static, ()>> {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// A request's answer: the upstream's, or ours that says why not.
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let mut record = Record::new(&self.common.audit, &parts, self.opened.port);
+        let passed = match asked::target(&parts, &self.opened) {
+            Ok(target) => self
+                .pass(parts, body, &target, &mut record)
+                .await
+                .map(|passed| (passed, target)),
+            Err(problem) => Err(problem),
+        };
+        match passed {
+            Ok((Passed::Answer(response), _)) => {
+                let counted = response.map(|body| body.metered(record.down.clone()));
+                counted.map(|body| body.keeping(Box::new(record)))
+            }
+            Ok((Passed::WebSocket(response, socket), target)) => {
+                record.websocket();
+                self.leave(socket, target, record);
+                response
+            }
+            Err(problem) => {
+                record.fails(&problem);
+                problem.response()
+            }
+        }
+    }
+
+    /// Leaves a WebSocket to be served once HTTP is over: until it ends, or the policy refuses its host.
+    fn leave(&self, socket: Socket, target: Target, record: Record) {
+        let outside = Arc::clone(&self.common.outside);
+        let left = async move {
+            tokio::select! {
+                () = socket.pass(record) => {}
+                () = outside.until_refused(&target) => {}
+            }
+        };
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(left));
+    }
+
+    async fn pass(
+        &self,
+        mut head: request::Parts,
+        body: Incoming,
+        target: &Target,
+        record: &mut Record,
+    ) -> Result<Passed, Problem> {
+        record.about(target);
+        let allowed = self.common.outside.check(target);
+        allowed.map_err(|refusal| Problem::Policy {
+            target: target.clone(),
+            refusal,
+        })?;
+        let mut rewriting = Rewriting::of(&self.common, target);
+        let upgrade = websocket::wanted(&head)
+            .then(|| head.extensions.remove::<OnUpgrade>())
+            .flatten();
+        let bodiless = head.method == Method::HEAD;
+        outbound::address(&mut head, target, &self.opened, self.protocol)?;
+        if upgrade.is_some() {
+            websocket::ask(&mut head.headers, rewriting.reads_frames());
+        }
+        let request = outbound::request(head, body, &mut rewriting, record).await?;
+        record.goes();
+        let sent = self.pool.send(target, self.protocol, request).await;
+        let answer = sent.map_err(|error| Problem::Upstream {
+            target: target.clone(),
+            error,
+        })?;
+        inbound::answer(answer, rewriting, upgrade, bodiless)
+    }
+}

@@ -1,0 +1,116 @@
+//! A guest's request as the upstream gets it.
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Uri, Version, request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+use super::body::Body;
+use super::problem::Problem;
+use super::protocol::Protocol;
+use super::record::Record;
+use super::rewriting::Rewriting;
+use super::session::Opened;
+use super::transform::Transform;
+use super::{hop, limits};
+use crate::policy::Target;
+
+/// Addresses a request to its target, in one spelling and in the form of the protocol, and drops what speaks
+/// of the guest's connection only.
+pub(super) fn address(
+    head: &mut request::Parts,
+    target: &Target,
+    opened: &Opened,
+    protocol: Protocol,
+) -> Result<(), Problem> {
+    hop::strip(&mut head.headers);
+    let default_port = if opened.secure() { 443 } else { 80 };
+    let name = host_text(target, default_port);
+    let path = head
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(path);
+    head.headers.remove(HOST);
+    match protocol {
+        Protocol::Http1 => {
+            let value = HeaderValue::from_str(&name)
+                .map_err(|_| Problem::BadHost("it is no header's value"))?;
+            head.headers.insert(HOST, value);
+            head.version = Version::HTTP_11;
+        }
+        Protocol::Http2 => {
+            uri.scheme = Some(if opened.secure() {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            });
+            uri.authority = Some(
+                Authority::try_from(name).map_err(|_| Problem::BadHost("it is no authority"))?,
+            );
+            head.version = Version::HTTP_2;
+        }
+    }
+    head.uri = Uri::from_parts(uri).map_err(|_| Problem::BadHost("its path is none"))?;
+    Ok(())
+}
+
+/// `host`, or `host:port` where the scheme would have another one.
+fn host_text(target: &Target, default_port: u16) -> String {
+    let text = target.to_string();
+    let default = format!(":{default_port}");
+    text.strip_suffix(&default)
+        .map(str::to_owned)
+        .unwrap_or(text)
+}
+
+/// Puts the secrets in and makes the request.
+pub(super) async fn request(
+    mut head: request::Parts,
+    incoming: Incoming,
+    rewriting: &mut Rewriting,
+    record: &mut Record,
+) -> Result<Request<Body>, Problem> {
+    let transform = rewriting.request(&mut head, record).await?;
+    if incoming.is_end_stream() {
+        return Ok(Request::from_parts(head, Body::whole(bytes::Bytes::new())));
+    }
+    let body = match transform {
+        None => Body::stream(incoming),
+        Some(transform) => rewritten(&mut head, incoming, transform).await?,
+    };
+    Ok(Request::from_parts(head, body.metered(record.up.clone())))
+}
+
+/// A body that gets another length: gathered when it is short and said so, for servers that want a length.
+async fn rewritten(
+    head: &mut request::Parts,
+    incoming: Incoming,
+    transform: Box<dyn Transform>,
+) -> Result<Body, Problem> {
+    let said = head.headers.remove(CONTENT_LENGTH).is_some();
+    let short = incoming
+        .size_hint()
+        .exact()
+        .is_some_and(|length| length <= limits::GATHERED_BODY);
+    let body = Body::stream(incoming).transformed(Some(transform));
+    if !said || !short {
+        return Ok(body);
+    }
+    let whole = gather(body, limits::GATHERED_BODY as usize * limits::GROWTH).await?;
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    Ok(Body::whole(whole))
+}
+
+async fn gather(body: Body, most: usize) -> Result<bytes::Bytes, Problem> {
+    let gathered = Limited::new(body, most).collect().await;
+    match gathered {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLong),
+        Err(_) => Err(Problem::ClientBody),
+    }
+}

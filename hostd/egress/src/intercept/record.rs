@@ -1,0 +1,93 @@
+//! One request's part of the audit: told when it is decided, and when it ends, however it ends.
+
+use http::request::Parts;
+
+use super::body::Meter;
+use super::problem::Problem;
+use crate::audit::{Audit, Decision, Outcome, PathText, Protocol, SecretName};
+use crate::policy::Target;
+
+/// A request that is on its way. Its end is told when this is dropped.
+pub(super) struct Record {
+    audit: Audit,
+    decision: Option<Decision>,
+    told: bool,
+    /// Bytes of the request's body, as they went to the upstream.
+    pub(super) up: Meter,
+    /// Bytes of the answer's body, as they went to the guest.
+    pub(super) down: Meter,
+}
+
+impl Record {
+    /// Begins with the request as the guest wrote it, before anything is put into it.
+    pub(super) fn new(audit: &Audit, request: &Parts, port: u16) -> Self {
+        let mut decision = audit.decision(Protocol::Http, port);
+        decision.method = Some(request.method.clone());
+        decision.path = Some(PathText::of(&request.uri));
+        let (up, down) = (Meter::default(), Meter::default());
+        Self {
+            audit: audit.clone(),
+            decision: Some(decision),
+            told: false,
+            up,
+            down,
+        }
+    }
+
+    /// Says where it goes.
+    pub(super) fn about(&mut self, target: &Target) {
+        self.decision = self.decision.take().map(|decision| decision.about(target));
+    }
+
+    /// Says that it is a WebSocket.
+    pub(super) fn websocket(&mut self) {
+        self.change(|decision| decision.protocol = Protocol::WebSocket);
+    }
+
+    /// Says which secrets were put in, and which the guest named in vain.
+    pub(super) fn secrets(&mut self, used: Vec<SecretName>, withheld: bool) {
+        self.change(|decision| {
+            decision.secrets = used;
+            if withheld {
+                decision.outcome = Outcome::Withheld;
+            }
+        });
+    }
+
+    /// Tells that it goes out.
+    pub(super) fn goes(&mut self) {
+        if let Some(decision) = &self.decision {
+            self.audit.tell(decision.clone());
+            self.told = true;
+        }
+    }
+
+    /// Tells that it does not, or that it failed out there.
+    pub(super) fn fails(&mut self, problem: &Problem) {
+        let (outcome, reason) = problem.outcome();
+        self.change(|decision| {
+            decision.outcome = outcome;
+            decision.reason = Some(reason);
+        });
+        if !self.told {
+            self.goes();
+            // What never went out has no end.
+            self.decision = None;
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Decision)) {
+        if let Some(decision) = &mut self.decision {
+            change(decision);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(decision) = self.decision.take().filter(|_| self.told) {
+            self.audit
+                .tell(decision.end(self.up.total(), self.down.total()));
+        }
+    }
+}
