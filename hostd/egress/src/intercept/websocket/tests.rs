@@ -204,9 +204,12 @@ fn what_breaks_the_rules_ends_it() {
     );
 }
 
+/// A message's bytes, and whether they are all of it.
+type Part = (Vec<u8>, bool);
+
 /// The control frames and the messages, the last one maybe incomplete: a long frame may go on in any parts.
-fn content(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, bool)>) {
-    let (mut controls, mut messages) = (Vec::new(), Vec::<(Vec<u8>, bool)>::new());
+fn content(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Part>) {
+    let (mut controls, mut messages) = (Vec::new(), Vec::<Part>::new());
     let mut cursor = io::Cursor::new(bytes);
     while let Some((header, length)) = FrameHeader::parse(&mut cursor).unwrap() {
         let start = cursor.position() as usize;
