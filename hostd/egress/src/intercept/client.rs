@@ -1,5 +1,7 @@
 //! HTTP towards an upstream: one connection of it.
 
+use std::net::IpAddr;
+
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
@@ -11,8 +13,14 @@ use super::limits;
 use super::protocol::Protocol;
 use super::tasks::Tasks;
 
-/// Sends requests on one connection. A clone of an HTTP/2 one is another stream's.
-pub(super) enum Client {
+/// Sends requests on one connection.
+pub(super) struct Client {
+    sender: Sender,
+    /// Where the upstream is, for the audit.
+    pub(super) address: Option<IpAddr>,
+}
+
+enum Sender {
     /// One request at a time.
     Http1(http1::SendRequest<Body>),
     /// As many as the upstream takes.
@@ -20,50 +28,55 @@ pub(super) enum Client {
 }
 
 impl Client {
-    /// Begins HTTP on a stream; the connection's work is done in `tasks`.
+    /// Begins HTTP on a stream to `address`; the connection's work is done in `tasks`.
     pub(super) async fn begin<S>(
         stream: S,
+        address: Option<IpAddr>,
         protocol: Protocol,
         tasks: &Tasks,
     ) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        match protocol {
-            Protocol::Http1 => begin_http1(stream, tasks).await.map(Self::Http1),
-            Protocol::Http2 => begin_http2(stream, tasks).await.map(Self::Http2),
-        }
+        let sender = match protocol {
+            Protocol::Http1 => Sender::Http1(begin_http1(stream, tasks).await?),
+            Protocol::Http2 => Sender::Http2(begin_http2(stream, tasks).await?),
+        };
+        Ok(Self { sender, address })
     }
 
     /// Whether another request may be sent: waits for the end of the one before on HTTP/1.1.
     pub(super) async fn ready(&mut self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.ready().await.is_ok(),
-            Self::Http2(sender) => sender.ready().await.is_ok(),
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
         }
     }
 
     /// Another handle of an HTTP/2 connection; HTTP/1.1 has one only.
     pub(super) fn share(&self) -> Option<Self> {
-        match self {
-            Self::Http1(_) => None,
-            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => Some(Self {
+                sender: Sender::Http2(sender.clone()),
+                address: self.address,
+            }),
         }
     }
 
     /// Whether the connection is over.
     pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.is_closed(),
-            Self::Http2(sender) => sender.is_closed(),
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
         }
     }
 
     /// What is spoken.
     pub(super) fn protocol(&self) -> Protocol {
-        match self {
-            Self::Http1(_) => Protocol::Http1,
-            Self::Http2(_) => Protocol::Http2,
+        match &self.sender {
+            Sender::Http1(_) => Protocol::Http1,
+            Sender::Http2(_) => Protocol::Http2,
         }
     }
 
@@ -72,9 +85,9 @@ impl Client {
         &mut self,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(request).await,
         }
     }
 }

@@ -113,10 +113,11 @@ impl Exchange {
         let request = outbound::request(head, body, &mut rewriting, record).await?;
         record.goes();
         let sent = self.pool.send(target, self.protocol, request).await;
-        let answer = sent.map_err(|error| Problem::Upstream {
+        let (answer, address) = sent.map_err(|error| Problem::Upstream {
             target: target.clone(),
             error,
         })?;
+        record.answered(address);
         inbound::answer(answer, rewriting, upgrade, bodiless)
     }
 }

@@ -1,5 +1,7 @@
 //! One request's part of the audit: told when it is decided, and when it ends, however it ends.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 
 use super::body::Meter;
@@ -37,6 +39,11 @@ impl Record {
     /// Says where it goes.
     pub(super) fn about(&mut self, target: &Target) {
         self.decision = self.decision.take().map(|decision| decision.about(target));
+    }
+
+    /// Says from where the answer came.
+    pub(super) fn answered(&mut self, address: Option<IpAddr>) {
+        self.change(|decision| decision.address = address);
     }
 
     /// Says that it is a WebSocket.

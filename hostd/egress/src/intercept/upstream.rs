@@ -1,6 +1,7 @@
 //! Connections to upstreams: dialled through the gate, verified, kept for a guest's connection as long as that lives.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -81,7 +82,7 @@ impl Pool {
         Ok(protocol)
     }
 
-    /// Sends a request and gives the head of the answer.
+    /// Sends a request and gives the answer, and from where.
     ///
     /// A connection that was kept may have ended meanwhile. What was not sent is sent again on a new one, and so
     /// is what was, once, if it may be sent twice (RFC 9110, section 9.2.2) and has no body.
@@ -90,7 +91,7 @@ impl Pool {
         target: &Target,
         protocol: Protocol,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Answer, UpstreamError> {
         let again = repeatable(&request);
         let request = match self.kept(target).await {
             None => request,
@@ -130,13 +131,14 @@ impl Pool {
         mut client: Client,
         target: &Target,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, Unsent> {
+    ) -> Result<Answer, Unsent> {
+        let address = client.address;
         match client.send(request).await {
             Ok(response) => {
                 if client.protocol() == Protocol::Http1 {
                     self.keep(target, client).await;
                 }
-                Ok(response)
+                Ok((response, address))
             }
             Err(mut error) => {
                 let request = error.take_message().map(Box::new);
@@ -182,9 +184,10 @@ impl Pool {
             .dial(target)
             .await
             .map_err(UpstreamError::Dial)?;
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
         if !self.secure {
             let protocol = protocols.first().copied().unwrap_or(Protocol::Http1);
-            return Client::begin(stream, protocol, &self.tasks)
+            return Client::begin(stream, address, protocol, &self.tasks)
                 .await
                 .map_err(UpstreamError::Http);
         }
@@ -193,11 +196,14 @@ impl Pool {
         if !protocols.contains(&protocol) {
             return Err(UpstreamError::Protocol);
         }
-        Client::begin(stream, protocol, &self.tasks)
+        Client::begin(stream, address, protocol, &self.tasks)
             .await
             .map_err(UpstreamError::Http)
     }
 }
+
+/// An answer, and the address of who gave it.
+type Answer = (Response<Incoming>, Option<IpAddr>);
 
 /// A request that did not get its answer, and itself if nothing of it went out.
 struct Unsent {

@@ -54,6 +54,32 @@ async fn a_connection_that_the_upstream_closes_after_each_answer_is_dialled_agai
     }
 }
 
+/// Servers end connections that were quiet for a while, without a word before.
+#[tokio::test]
+async fn a_kept_connection_that_ended_is_dialled_again() {
+    let world = World::new();
+    world
+        .raw_upstream(GOOD, |mut stream| async move {
+            let mut buffer = [0; 1024];
+            let _ = stream.read(&mut buffer).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await;
+        })
+        .await;
+    let mut guest = world.connect(Wire::Http1, GOOD).await;
+    for n in 1..=5 {
+        guest
+            .write_all(b"GET / HTTP/1.1\r\nhost: good.example\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 40];
+        guest.read_exact(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"\r\n\r\nok"));
+        assert_eq!(world.dialled().len(), n);
+    }
+}
+
 #[tokio::test]
 async fn large_bodies_arrive_exactly_both_ways() {
     let size = 64 << 20;
