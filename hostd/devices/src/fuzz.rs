@@ -8,7 +8,7 @@
 )]
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::testing::{Buffer, DATA, Driver, END};
 use crate::virtio::VirtioDevice;
 use crate::virtio::balloon::{Balloon, MemoryReclaim};
 use crate::virtio::block::{Block, FileBackend};
+use crate::virtio::net::{Limit, Net, NetControl, NetLimits, Rate, Tap};
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::VirtioPciState;
 use crate::virtio::vsock::Vsock;
@@ -181,6 +182,162 @@ fn balloon_and_rng() {
             survive(&mut Driver::started(balloon()), deeds, balloon);
             survive(&mut Driver::started(Rng::new()), deeds, Rng::new);
         });
+}
+
+/// A network card's life.
+#[derive(Debug, TypeGenerator)]
+enum Turn {
+    Deed(Deed),
+    /// A frame of the guest whose header may make sense.
+    Frame {
+        header: [u8; 12],
+        len: u16,
+        pieces: u8,
+    },
+    Buffers {
+        count: u8,
+        len: u16,
+    },
+    /// A frame in the tap.
+    Tap {
+        flags: u8,
+        gso_type: u8,
+        len: u16,
+    },
+    Mute(bool),
+    Limit {
+        bytes: Option<u32>,
+        frames: Option<u8>,
+    },
+    /// The driver goes and comes without these features.
+    Without(u16),
+}
+
+/// A card between a driver and a pair of sockets in place of a tap.
+struct Cable {
+    tap: UnixDatagram,
+    wire: UnixDatagram,
+    control: Arc<NetControl>,
+}
+
+impl Cable {
+    fn new() -> Self {
+        let (tap, wire) = UnixDatagram::pair().unwrap();
+        wire.set_nonblocking(true).unwrap();
+        let control = Arc::new(NetControl::new(false, NetLimits::default()).unwrap());
+        Self { tap, wire, control }
+    }
+
+    fn card(&self) -> Net {
+        let tap = Tap::unchecked(self.tap.try_clone().unwrap().into()).unwrap();
+        Net::new([2, 0, 0, 0, 0, 1], tap, self.control.clone()).unwrap()
+    }
+
+    fn take(&self, driver: &mut Driver<Net>, turn: &Turn) {
+        match turn {
+            Turn::Deed(deed) => commit(driver, deed),
+            Turn::Frame {
+                header,
+                len,
+                pieces,
+            } => {
+                driver.poke(DATA, header);
+                let piece = u32::from(*len) / u32::from(pieces % 8 + 1);
+                let pieces = (0..=u64::from(pieces % 8)).map(|at| Buffer {
+                    address: DATA + at * 0x2000,
+                    len: piece,
+                    flags: 0,
+                });
+                driver.send(1, &pieces.collect::<Vec<_>>());
+            }
+            Turn::Buffers { count, len } => {
+                for at in 0..u64::from(count % 16) {
+                    let buffer = Buffer {
+                        address: DATA + 0x2_0000 + at * 0x1_0000,
+                        len: (*len).into(),
+                        flags: 2,
+                    };
+                    driver.offer(0, &[buffer]);
+                }
+                driver.notify(0);
+            }
+            Turn::Tap {
+                flags,
+                gso_type,
+                len,
+            } => {
+                let mut frame = vec![0; usize::from(*len)];
+                let header = [flags % 4, gso_type % 6];
+                frame
+                    .iter_mut()
+                    .zip(header)
+                    .for_each(|(to, from)| *to = from);
+                let _ = self.wire.send(&frame);
+            }
+            Turn::Mute(muted) => self.control.set_muted(*muted).unwrap(),
+            Turn::Limit { bytes, frames } => {
+                let limit = Limit {
+                    bytes: bytes.map(|rate| Rate::per_second(rate.into())),
+                    frames: frames.map(|rate| Rate::per_second(rate.into())),
+                };
+                let limits = NetLimits {
+                    from_guest: limit,
+                    to_guest: limit,
+                };
+                self.control.set_limits(limits).unwrap();
+            }
+            Turn::Without(features) => {
+                driver.refused = u64::from(*features);
+                restart(driver);
+            }
+        }
+        driver.run();
+        // Nobody's buffer is ever full.
+        while self.wire.recv(&mut [0; 64]).is_ok() {}
+    }
+}
+
+#[test]
+fn network_cards() {
+    bolero::check!()
+        .with_test_time(TIME)
+        .with_type::<Vec<Turn>>()
+        .for_each(|turns| {
+            let cable = Cable::new();
+            let mut driver = Driver::started(cable.card());
+            for turn in turns.iter().take(64) {
+                cable.take(&mut driver, turn);
+            }
+            driver.refused = 0;
+            // A long frame that waits for room would hold up the one that is to come.
+            while cable.tap.recv(&mut [0; 64]).is_ok() {}
+            survive(&mut driver, &[], || cable.card());
+            works(&mut driver, &cable);
+        });
+}
+
+/// Whatever came before, a card that is started anew carries a frame each way.
+fn works(driver: &mut Driver<Net>, cable: &Cable) {
+    cable.control.set_muted(false).unwrap();
+    cable.control.set_limits(NetLimits::default()).unwrap();
+    driver.run();
+    let before = cable.control.counters();
+    let buffer = |address, flags| Buffer {
+        address,
+        len: 72,
+        flags,
+    };
+    driver.poke(DATA, &[0; 72]);
+    driver.send(1, &[buffer(DATA, 0)]);
+    assert_eq!(cable.wire.recv(&mut [0; 128]).unwrap(), 72);
+    for at in 0..8 {
+        driver.offer(0, &[buffer(DATA + 0x1000 * at, 2)]);
+    }
+    driver.notify(0);
+    cable.wire.send(&[0; 72]).unwrap();
+    driver.run();
+    let after = cable.control.counters();
+    assert!(after.to_guest_frames > before.to_guest_frames);
 }
 
 /// A packet with ports and operations that occur, and anything else.

@@ -31,6 +31,8 @@ pub struct Driver<D> {
     pub notifications: Arc<Notifications>,
     pub function: VirtioPci<D>,
     pub rings: Vec<Ring>,
+    /// Features that the driver does without.
+    pub refused: u64,
 }
 
 impl<D: VirtioDevice> Driver<D> {
@@ -42,7 +44,7 @@ impl<D: VirtioDevice> Driver<D> {
         Self::on(device, memory, Vec::new(), None).unwrap()
     }
 
-    /// A device that the driver has brought up, with all its features.
+    /// A device that the driver has brought up, with all its features that it does not refuse.
     pub fn started(device: D) -> Self {
         let mut driver = Self::new(device);
         driver.start();
@@ -74,6 +76,7 @@ impl<D: VirtioDevice> Driver<D> {
             notifications,
             function,
             rings,
+            refused: 0,
         })
     }
 
@@ -101,7 +104,7 @@ impl<D: VirtioDevice> Driver<D> {
             self.put32(0x00, half);
             let offered = self.get32(0x04);
             self.put32(0x08, half);
-            self.put32(0x0c, offered);
+            self.put32(0x0c, offered & !((self.refused >> (32 * half)) as u32));
         }
         self.put8(
             0x14,

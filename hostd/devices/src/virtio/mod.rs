@@ -13,6 +13,7 @@
 
 pub mod balloon;
 pub mod block;
+pub mod net;
 pub mod queue;
 pub mod rng;
 pub mod transport;
@@ -34,6 +35,8 @@ pub use transport::{Resources, TransportError, VirtioPci, VirtioPciState};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum DeviceType {
+    /// A network card.
+    Net = 1,
     /// A disk.
     Block = 2,
     /// A source of entropy.
@@ -124,6 +127,8 @@ pub enum DeviceState {
     Balloon(balloon::BalloonState),
     /// Sockets between guest and host.
     Vsock(vsock::VsockState),
+    /// A network card.
+    Net(net::NetState),
 }
 
 /// Why a device does not take over a saved state.

@@ -1,7 +1,7 @@
 //! A queue that its driver has enabled: chains come out, used buffers and interrupts go back.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
@@ -21,7 +21,7 @@ pub const MAX_CHAINS_PER_EVENT: usize = 128;
 
 /// Bytes of buffers after which an event handles no further chain, for the same reason: a few of the
 /// largest requests that Linux makes.
-const MAX_BYTES_PER_EVENT: u64 = 4 << 20;
+pub const MAX_BYTES_PER_EVENT: u64 = 4 << 20;
 
 /// `VRING_AVAIL_F_NO_INTERRUPT`.
 const AVAIL_NO_INTERRUPT: u16 = 1;
@@ -62,6 +62,8 @@ pub struct ActiveQueue {
     vector: u16,
     kick: EventFd,
     msix: Arc<Mutex<Msix>>,
+    /// Chains returned since the driver was last asked whether it wants an interrupt.
+    unsignalled: u16,
 }
 
 impl ActiveQueue {
@@ -79,7 +81,13 @@ impl ActiveQueue {
             vector,
             kick,
             msix,
+            unsignalled: 0,
         }
+    }
+
+    /// Descriptors of the ring.
+    pub fn size(&self) -> u16 {
+        self.ring.size()
     }
 
     /// The next chain that the driver has made available.
@@ -133,7 +141,51 @@ impl ActiveQueue {
         len: u32,
     ) -> Result<(), QueueError> {
         let added = self.ring.add_used(memory, head, len);
-        added.map_err(|source| self.broken(source))
+        added.map_err(|source| self.broken(source))?;
+        self.unsignalled = self.unsignalled.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Returns several chains, each with its length, of which the driver sees either all or none: it would not wait
+    /// for the rest of a packet.
+    ///
+    /// # Errors
+    /// As [`add_used`](Self::add_used).
+    pub fn add_used_together(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        chains: &[(u16, u32)],
+    ) -> Result<(), QueueError> {
+        let Some(((head, len), before)) = chains.split_last() else {
+            return Ok(());
+        };
+        let next = self.ring.next_used();
+        // Elements beyond the ring's index are the device's own until the index is moved, which the last one does.
+        for ((head, len), at) in before.iter().zip(0..) {
+            self.put_used(memory, next.wrapping_add(at), *head, *len)?;
+        }
+        self.ring
+            .set_next_used(next.wrapping_add(before.len() as u16));
+        self.unsignalled = self.unsignalled.wrapping_add(before.len() as u16);
+        self.add_used(memory, *head, *len)
+    }
+
+    /// Fills an element of the used ring.
+    fn put_used(
+        &self,
+        memory: &GuestMemoryMmap,
+        at: u16,
+        head: u16,
+        len: u32,
+    ) -> Result<(), QueueError> {
+        if head >= self.ring.size() {
+            return Err(self.broken(virtio_queue::Error::InvalidDescriptorIndex));
+        }
+        let slot = u64::from(at % self.ring.size());
+        let element = u64::from(head) | u64::from(len) << 32;
+        let place = GuestAddress(self.ring.used_ring() + 4 + 8 * slot);
+        let stored = memory.write_slice(&element.to_le_bytes(), place);
+        stored.map_err(|error| self.broken(virtio_queue::Error::GuestMemory(error)))
     }
 
     /// Interrupts the driver, if it wants to know about what was returned since the last call.
@@ -141,8 +193,17 @@ impl ActiveQueue {
     /// # Errors
     /// When the ring is not in memory any more.
     pub fn signal(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueError> {
-        let wanted = self.ring.needs_notification(memory);
-        if wanted.map_err(|source| self.broken(source))? && !self.is_muted(memory) {
+        // What was returned has to be seen by a driver whose wish is not seen here yet.
+        fence(Ordering::SeqCst);
+        let wanted = if self.ring.event_idx_enabled() {
+            let returned = self.ring.next_used();
+            let event = self.used_event(memory)?;
+            returned.wrapping_sub(event).wrapping_sub(1) < self.unsignalled
+        } else {
+            !self.is_muted(memory)
+        };
+        self.unsignalled = 0;
+        if wanted {
             lock(&self.msix).trigger(self.vector);
         }
         Ok(())
@@ -260,9 +321,18 @@ impl ActiveQueue {
         if !self.ring.event_idx_enabled() {
             return true;
         }
+        let seen = self.used_event(memory);
+        seen.map_or(true, |seen| seen != self.ring.next_used())
+    }
+
+    /// The index of the element that a driver with event indices waits for: the field behind the available ring's
+    /// last element.
+    fn used_event(&self, memory: &GuestMemoryMmap) -> Result<u16, QueueError> {
         let at = self.ring.avail_ring() + 4 + 2 * u64::from(self.ring.size());
-        let seen = memory.load::<u16>(GuestAddress(at), Ordering::Acquire);
-        seen.map_or(true, |seen| u16::from_le(seen) != self.ring.next_used())
+        let event = memory.load::<u16>(GuestAddress(at), Ordering::Acquire);
+        event
+            .map(u16::from_le)
+            .map_err(|error| self.broken(virtio_queue::Error::GuestMemory(error)))
     }
 
     /// Without event indices a driver asks for silence by a flag, which the ring code ignores.

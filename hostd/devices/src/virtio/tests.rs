@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::balloon::{Balloon, MemoryReclaim};
 use super::block::{Block, FileBackend};
+use super::net::{Net, NetControl, NetLimits, Tap};
 use super::rng::Rng;
 use super::transport::VirtioPciState;
 use super::vsock::Vsock;
@@ -120,7 +121,15 @@ fn rng() -> Rng {
     Rng::new()
 }
 
-every_device!(balloon, block, rng, vsock);
+fn net() -> Net {
+    let control = Arc::new(NetControl::new(false, NetLimits::default()).unwrap());
+    let (tap, _) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    tap.set_nonblocking(true).unwrap();
+    let tap = Tap::unchecked(tap.into()).unwrap();
+    Net::new([2, 0, 0, 0, 0, 1], tap, control).unwrap()
+}
+
+every_device!(balloon, block, net, rng, vsock);
 
 #[test]
 fn devices_that_answer_at_once_go_on_after_a_restore() {

@@ -107,6 +107,7 @@ fn class(kind: DeviceType) -> u32 {
     match kind {
         // Other mass storage controller.
         DeviceType::Block => 0x01_8000,
+        DeviceType::Net => 0x02_0000,
         // Other communication controller.
         DeviceType::Vsock => 0x07_8000,
         // No class fits.
