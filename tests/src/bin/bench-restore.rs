@@ -151,6 +151,10 @@ async fn measure(host: &Arc<Host>, case: Case, table: &mut Table) -> Result {
         "exits",
         stats.vm_exits as f64,
     );
+    // The guest touches a page of its memory for the first time.
+    if let Some(faults) = stats.kvm.get("pf_taken") {
+        table.add(name, "  of these page faults", "exits", *faults as f64);
+    }
     table.add(
         name,
         "vmm PSS beside guest memory",

@@ -8,7 +8,6 @@ use protocol::hostd::v1::CreateSandboxRequest;
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::types::v1::ProcessSpec;
 
-use super::network::NetworkOptions;
 use crate::args::{bytes, duration, pair, to_proto};
 use crate::session::terminal;
 
@@ -48,8 +47,6 @@ pub struct SandboxOptions {
     /// How long the guest may take to come up, like 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     boot_timeout: Option<Duration>,
-    #[command(flatten)]
-    network: NetworkOptions,
 }
 
 impl SandboxOptions {
@@ -68,7 +65,6 @@ impl SandboxOptions {
             hostname: self.hostname.clone(),
             boot_timeout: self.boot_timeout.map(to_proto),
             extra_cmdline: String::new(),
-            network: self.network.network(),
         }
     }
 
