@@ -23,3 +23,5 @@ pub mod intercept;
 pub mod policy;
 pub mod resolver;
 pub mod sniff;
+#[cfg(test)]
+mod testing;

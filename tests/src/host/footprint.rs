@@ -45,6 +45,16 @@ impl Footprint {
         }
     }
 
+    /// Whether so many vmms were started and put into their cgroups, where hostd has any.
+    pub(super) fn has_vmms(&self, count: usize) -> bool {
+        let started = |names: &[String], end: &str| {
+            let ends = |name: &&String| name.ends_with(end);
+            names.iter().filter(ends).count() >= count
+        };
+        let in_cgroups = started(&self.cgroups, "/vmm-");
+        started(&self.processes, "vmm") && (in_cgroups || self.cgroups.is_empty())
+    }
+
     /// Whether every process here was in the other one, too.
     pub(super) fn runs_within(&self, before: &Self) -> bool {
         is_subset(&self.processes, &before.processes)

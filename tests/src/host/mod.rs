@@ -22,6 +22,7 @@ use tonic::Status;
 
 pub use footprint::Footprint;
 pub use options::HostOptions;
+use options::VMM_POOL;
 
 use crate::measure::eventually;
 use crate::{Clients, Sandbox};
@@ -79,14 +80,22 @@ impl Host {
             Ok(clients) => clients,
             Err(error) => bail!("{error:#}\n{}", tail(&directory.path().join("log"))),
         };
-        Ok(Arc::new(Self {
+        let host = Self {
             options,
             directory,
             process: Mutex::new(process),
             pid,
             clients,
             before,
-        }))
+        };
+        // What a test compares with later is not to grow by the pool's filling.
+        let full = || async { host.footprint().has_vmms(VMM_POOL) };
+        ensure!(
+            eventually(START_TIMEOUT, full).await,
+            "its pool of vmms stays empty\n{}",
+            host.log_tail()
+        );
+        Ok(Arc::new(host))
     }
 
     /// Clients on the shared connection.

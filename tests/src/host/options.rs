@@ -20,6 +20,9 @@ pub struct HostOptions {
     pub extra: Vec<OsString>,
 }
 
+/// How many vmm processes it keeps started.
+pub(super) const VMM_POOL: usize = 2;
+
 impl HostOptions {
     /// With the images, and no snapshot but what the test will take.
     pub fn new(products: &Products) -> Result<Self, Missing> {
@@ -53,6 +56,7 @@ impl HostOptions {
         option("--state-dir", directory.join("state").into());
         option("--vmm", self.vmm.clone().into());
         option("--listen", format!("unix:{}", socket.display()).into());
+        option("--vmm-pool", VMM_POOL.to_string().into());
         for images in &self.images {
             option("--images", images.into());
         }

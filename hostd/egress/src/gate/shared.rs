@@ -42,6 +42,11 @@ impl Shared {
         self.check_by(&self.policy.load(), target)
     }
 
+    /// Whether TLS to this target has to be opened.
+    pub(crate) fn opens(&self, target: &Target) -> bool {
+        self.policy.load().inspects(target)
+    }
+
     /// Ends when the policy in force refuses the target.
     pub async fn until_refused(&self, target: &Target) {
         let allows = |policy: &Policy| self.check_by(policy, target).is_ok();

@@ -50,9 +50,6 @@ pub(super) enum Problem {
         /// The policy's reason.
         refusal: Refusal,
     },
-    /// A secret that may not be used so, or that cannot be made.
-    #[error("{0}")]
-    Secret(String),
     /// A body that has to be read as a whole first, and is too long for that.
     #[error("the client sent a body that is too long to be signed or rewritten")]
     BodyTooLong,
@@ -102,7 +99,7 @@ impl Problem {
             | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::TransferCoding(Culprit::Client) => StatusCode::NOT_IMPLEMENTED,
-            Self::Policy { .. } | Self::Secret(_) => StatusCode::FORBIDDEN,
+            Self::Policy { .. } => StatusCode::FORBIDDEN,
             Self::Upstream {
                 error: UpstreamError::Dial(Undialled::Refused(_)),
                 ..
@@ -144,7 +141,6 @@ impl Problem {
             Self::Scheme => "scheme",
             Self::TransferCoding(_) => "transfer-coding",
             Self::Policy { .. } => "policy",
-            Self::Secret(_) => "secret",
             Self::BodyTooLong => "body-too-long",
             Self::ClientBody => "client-body",
             Self::Upstream { .. } => "upstream",

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::body::Meter;
 use super::problem::Problem;
-use crate::audit::{Audit, Decision, Outcome, PathText, Protocol, SecretName};
+use crate::audit::{Audit, Decision, PathText, Protocol};
 use crate::policy::Target;
 
 /// A request that is on its way. Its end is told when this is dropped.
@@ -49,16 +49,6 @@ impl Record {
     /// Says that it is a WebSocket.
     pub(super) fn websocket(&mut self) {
         self.change(|decision| decision.protocol = Protocol::WebSocket);
-    }
-
-    /// Says which secrets were put in, and which the guest named in vain.
-    pub(super) fn secrets(&mut self, used: Vec<SecretName>, withheld: bool) {
-        self.change(|decision| {
-            decision.secrets = used;
-            if withheld {
-                decision.outcome = Outcome::Withheld;
-            }
-        });
     }
 
     /// Tells that it goes out.

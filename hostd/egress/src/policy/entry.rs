@@ -90,8 +90,14 @@ impl Entry {
         Ok(())
     }
 
-    pub(super) fn covers_port(&self, port: u16) -> bool {
-        self.port.is_none_or(|p| p == port)
+    /// Whether it is about this port; without one, about some port.
+    pub(super) fn covers_some(&self, port: Option<u16>) -> bool {
+        port.is_none() || self.covers_all(port)
+    }
+
+    /// Whether it is about this port; without one, about every port.
+    pub(super) fn covers_all(&self, port: Option<u16>) -> bool {
+        self.port.is_none() || self.port == port
     }
 }
 

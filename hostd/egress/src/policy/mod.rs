@@ -148,6 +148,7 @@ impl Policy {
     }
 
     /// Whether a name that may be reached may be reached *there*: `address` is what it stands for.
+    /// Without a port: whether at some port, which is what the resolver asks.
     ///
     /// # Errors
     /// [`Refusal`] says why not.
@@ -155,19 +156,16 @@ impl Policy {
         &self,
         name: &HostName,
         address: IpAddr,
-        port: u16,
+        port: impl Into<Option<u16>>,
         own: &OwnAddresses,
     ) -> Verdict {
-        let address = address.to_canonical();
+        let (address, port) = (address.to_canonical(), port.into());
         self.check_denied(address, port)?;
         let Some((class, range)) = own.classify(address) else {
             return Ok(());
         };
         let private = class.opens_to_private_names()
-            && self
-                .allow
-                .names(name, Some(port))
-                .any(|entry| entry.private);
+            && self.allow.names(name, port).any(|entry| entry.private);
         if private || self.allow.name_special(address, port, range) {
             return Ok(());
         }
@@ -179,7 +177,7 @@ impl Policy {
     /// # Errors
     /// [`Refusal`] says why not.
     pub fn check_ip(&self, address: IpAddr, port: u16, own: &OwnAddresses) -> Verdict {
-        let address = address.to_canonical();
+        let (address, port) = (address.to_canonical(), Some(port));
         self.check_denied(address, port)?;
         if let Some((class, range)) = own.classify(address) {
             let named = self.allow.name_special(address, port, range);
@@ -191,8 +189,8 @@ impl Policy {
         named.then_some(()).ok_or(Refusal::BareAddress)
     }
 
-    fn check_denied(&self, address: IpAddr, port: u16) -> Verdict {
-        match self.deny.addresses(address, port).next() {
+    fn check_denied(&self, address: IpAddr, port: Option<u16>) -> Verdict {
+        match self.deny.denied_address(address, port) {
             Some(entry) => Err(Refusal::Denied {
                 entry: entry.text.clone(),
             }),
@@ -209,7 +207,7 @@ impl Policy {
                 .any(|entry| entry.inspect),
             Host::Ip(address) => self
                 .allow
-                .addresses(*address, target.port)
+                .addresses(*address, Some(target.port))
                 .any(|entry| entry.inspect),
         }
     }

@@ -40,15 +40,18 @@ impl Rules {
         port: Option<u16>,
     ) -> impl Iterator<Item = &'a Entry> {
         self.all_names(name)
-            .filter(move |entry| port.is_none_or(|port| entry.covers_port(port)))
+            .filter(move |entry| entry.covers_some(port))
     }
 
     /// The entry that denies this name at this port; without one, at every port.
     pub(super) fn denied<'a>(&'a self, name: &'a HostName, port: Option<u16>) -> Option<&'a Entry> {
-        self.all_names(name).find(move |entry| match port {
-            Some(port) => entry.covers_port(port),
-            None => entry.port.is_none(),
-        })
+        self.all_names(name).find(|entry| entry.covers_all(port))
+    }
+
+    /// The entry that denies this address at this port; without one, at every port.
+    pub(super) fn denied_address(&self, address: IpAddr, port: Option<u16>) -> Option<&Entry> {
+        let mut covering = self.covering(address).map(|(_, entry)| entry);
+        covering.find(|entry| entry.covers_all(port))
     }
 
     fn all_names<'a>(&'a self, name: &'a HostName) -> impl Iterator<Item = &'a Entry> {
@@ -57,20 +60,26 @@ impl Rules {
         exact.chain(below).flatten().chain(&self.every)
     }
 
-    /// The entries that cover this address at this port.
-    pub(super) fn addresses(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &Entry> {
-        self.covering(address, port).map(|(_, entry)| entry)
+    /// The entries that cover this address at this port; without one, at some port.
+    pub(super) fn addresses(
+        &self,
+        address: IpAddr,
+        port: Option<u16>,
+    ) -> impl Iterator<Item = &Entry> {
+        self.covering(address)
+            .map(|(_, entry)| entry)
+            .filter(move |entry| entry.covers_some(port))
     }
 
     /// Whether an entry names this special address: it lies in the range that makes it special.
-    pub(super) fn name_special(&self, address: IpAddr, port: u16, range: IpNet) -> bool {
-        self.covering(address, port)
-            .any(|(net, _)| range.contains(net))
+    pub(super) fn name_special(&self, address: IpAddr, port: Option<u16>, range: IpNet) -> bool {
+        self.covering(address)
+            .any(|(net, entry)| entry.covers_some(port) && range.contains(net))
     }
 
-    fn covering(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &(IpNet, Entry)> {
+    fn covering(&self, address: IpAddr) -> impl Iterator<Item = &(IpNet, Entry)> {
         self.nets
             .iter()
-            .filter(move |(net, entry)| net.contains(&address) && entry.covers_port(port))
+            .filter(move |(net, _)| net.contains(&address))
     }
 }

@@ -78,8 +78,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<ClientHello>, TlsError> {
     }))
 }
 
-/// Puts the message together: the bytes of its records, and its body.
-fn collect(mut bytes: &[u8]) -> Result<Option<(&[u8], Vec<u8>)>, TlsError> {
+/// A whole message: the bytes of its records, and its body.
+type Collected<'a> = (&'a [u8], Vec<u8>);
+
+/// Puts the message together; nothing, as long as it is not complete.
+fn collect(mut bytes: &[u8]) -> Result<Option<Collected<'_>>, TlsError> {
     let (all, mut message) = (bytes, Vec::new());
     for _ in 0..MAX_RECORDS {
         let Some((header, rest)) = bytes.split_first_chunk::<5>() else {

@@ -1,0 +1,4 @@
+mod decisions;
+mod flows;
+mod limits;
+mod stage;
