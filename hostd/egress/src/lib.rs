@@ -13,8 +13,8 @@
 //! | [`sniff`] | the first bytes of a connection: ClientHello or HTTP head |
 //! | [`gate`] | one sandbox's listeners, connections, limits; decides and dials; passes through |
 //! | [`intercept`] | the sandbox's CA, TLS on both sides, HTTP/1.1, HTTP/2, upgrades |
-//! | [`secrets`] | values, bindings, surfaces, processors, sealing; nothing of HTTP servers |
-//! | [`rewrite`] | substitution and redaction of heads and of streams; pure |
+//! | [`secrets`] | values, hosts, surfaces, and a running sandbox's vault; nothing of HTTP servers |
+//! | `rewrite` | substitution and redaction of heads and of streams; pure |
 //! | [`audit`] | what is told of each decision; redaction is by type |
 
 pub mod audit;
@@ -22,6 +22,8 @@ pub mod gate;
 pub mod intercept;
 pub mod policy;
 pub mod resolver;
+mod rewrite;
+pub mod secrets;
 pub mod sniff;
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@ use crate::audit::AuditLog;
 use crate::intercept::authority::Authority;
 use crate::policy::{LivePolicy, Policy};
 use crate::resolver::{Names, Servers, SetupError, Upstream};
+use crate::secrets::Vault;
 
 /// How the host's side is set up.
 #[derive(Debug, Clone, Default)]
@@ -72,12 +73,14 @@ impl Egress {
         &self,
         name: &str,
         policy: Policy,
+        vault: Vault,
         authority: Arc<Authority>,
         limits: Limits,
     ) -> Shared {
         Shared {
             sandbox: name.into(),
             policy: LivePolicy::new(policy),
+            vault,
             authority,
             resolver: self.resolver.clone(),
             names: Names::default(),

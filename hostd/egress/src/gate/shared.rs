@@ -9,6 +9,7 @@ use crate::audit::Audit;
 use crate::intercept::authority::Authority;
 use crate::policy::{Host, LivePolicy, Policy, Target, Verdict};
 use crate::resolver::{Names, Upstream};
+use crate::secrets::Vault;
 
 /// What all connections of one sandbox share; [`super::Egress::sandbox`] makes it.
 pub struct Shared {
@@ -16,6 +17,8 @@ pub struct Shared {
     pub sandbox: Arc<str>,
     /// Its policy, which may change at any time.
     pub policy: LivePolicy,
+    /// Its secrets, which may change at any time.
+    pub vault: Vault,
     /// Who signs for the hosts whose TLS is opened.
     pub authority: Arc<Authority>,
     /// The host's resolver.
@@ -44,7 +47,8 @@ impl Shared {
 
     /// Whether TLS to this target has to be opened.
     pub(crate) fn opens(&self, target: &Target) -> bool {
-        self.policy.load().inspects(target)
+        let has_secrets = || self.vault.load().bound_to(target, true).next().is_some();
+        self.policy.load().inspects(target) || has_secrets()
     }
 
     /// Ends when the policy in force refuses the target.

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::transform::Transform;
+use crate::rewrite::Transform;
 
 /// Rewrites the trailers of a body.
 pub(super) type TrailerMap = Box<dyn FnOnce(&mut HeaderMap) + Send>;

@@ -101,7 +101,7 @@ impl Exchange {
             target: target.clone(),
             refusal,
         })?;
-        let mut rewriting = Rewriting::of(&self.common, target);
+        let mut rewriting = Rewriting::of(&self.common, &self.opened, target);
         let upgrade = websocket::wanted(&head)
             .then(|| head.extensions.remove::<OnUpgrade>())
             .flatten();

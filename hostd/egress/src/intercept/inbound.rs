@@ -48,7 +48,7 @@ pub(super) fn answer(
     // The upstream's version is its own, and its phrase could hold anything; clients look at the number.
     head.version = Version::HTTP_11;
     head.extensions.remove::<ReasonPhrase>();
-    let transform = rewriting.response(&mut head);
+    let transform = rewriting.response(&mut head)?;
     if let Some((guest, upstream)) = socket {
         websocket::ask(&mut head.headers, rewriting.reads_frames());
         let response = Response::from_parts(head, Body::whole(bytes::Bytes::new()));

@@ -36,7 +36,6 @@ mod server;
 mod session;
 mod tasks;
 mod tls;
-mod transform;
 mod upstream;
 mod websocket;
 

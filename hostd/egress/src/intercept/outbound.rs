@@ -12,9 +12,9 @@ use super::protocol::Protocol;
 use super::record::Record;
 use super::rewriting::Rewriting;
 use super::session::Opened;
-use super::transform::Transform;
 use super::{hop, limits};
 use crate::policy::Target;
+use crate::rewrite::Transform;
 
 /// Addresses a request to its target, in one spelling and in the form of the protocol, and drops what speaks
 /// of the guest's connection only.
@@ -74,7 +74,7 @@ pub(super) async fn request(
     rewriting: &mut Rewriting,
     record: &mut Record,
 ) -> Result<Request<Body>, Problem> {
-    let transform = rewriting.request(&mut head, record).await?;
+    let transform = rewriting.request(&mut head, record);
     if incoming.is_end_stream() {
         return Ok(Request::from_parts(head, Body::whole(bytes::Bytes::new())));
     }

@@ -1,19 +1,22 @@
 //! One request's part of the audit: told when it is decided, and when it ends, however it ends.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::request::Parts;
 
 use super::body::Meter;
 use super::problem::Problem;
-use crate::audit::{Audit, Decision, PathText, Protocol};
+use crate::audit::{Audit, Decision, Outcome, PathText, Protocol, Reason};
 use crate::policy::Target;
+use crate::rewrite::Uses;
 
 /// A request that is on its way. Its end is told when this is dropped.
 pub(super) struct Record {
     audit: Audit,
     decision: Option<Decision>,
     told: bool,
+    secrets: Option<Arc<Uses>>,
     /// Bytes of the request's body, as they went to the upstream.
     pub(super) up: Meter,
     /// Bytes of the answer's body, as they went to the guest.
@@ -31,6 +34,7 @@ impl Record {
             audit: audit.clone(),
             decision: Some(decision),
             told: false,
+            secrets: None,
             up,
             down,
         }
@@ -49,6 +53,29 @@ impl Record {
     /// Says that it is a WebSocket.
     pub(super) fn websocket(&mut self) {
         self.change(|decision| decision.protocol = Protocol::WebSocket);
+    }
+
+    /// Says what counts the secrets that are put in: in the head now, in a body as it passes.
+    pub(super) fn secrets(&mut self, uses: Arc<Uses>) {
+        self.secrets = Some(uses);
+        self.count_secrets();
+    }
+
+    fn count_secrets(&mut self) {
+        let Some(uses) = self.secrets.clone() else {
+            return;
+        };
+        let withheld = uses.withheld();
+        self.change(|decision| {
+            if !withheld.is_empty() && decision.outcome == Outcome::Allowed {
+                decision.outcome = Outcome::Withheld;
+                decision.reason = Some(Reason::Other(
+                    "a secret is not for this host, or not for this place",
+                ));
+            }
+            decision.secrets = uses.used();
+            decision.secrets.extend(withheld);
+        });
     }
 
     /// Tells that it goes out.
@@ -82,6 +109,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.count_secrets();
         if let Some(decision) = self.decision.take().filter(|_| self.told) {
             self.audit
                 .tell(decision.end(self.up.total(), self.down.total()));

@@ -1,67 +1,149 @@
 //! The secrets of one request's host, at work on the request and its answer.
 
-use http::{request, response};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, request, response};
 
 use super::body::TrailerMap;
 use super::problem::Problem;
 use super::record::Record;
-use super::session::Common;
-use super::transform::Transform;
+use super::session::{Common, Opened};
 use crate::policy::Target;
+use crate::rewrite::{Lengths, Redactor, Substitution, Transform};
+use crate::secrets::Bindings;
 
-/// What is put into a request and taken out of its answer; nothing where the host has no secrets.
-pub(super) struct Rewriting {}
+/// What is put into a request and taken out of its answer.
+pub(super) struct Rewriting {
+    bindings: Arc<Bindings>,
+    target: Target,
+    secure: bool,
+    /// Whether this host has secrets: only such a one can repeat any.
+    bound: bool,
+    /// Of this request, once its head was read.
+    substitution: Option<Substitution>,
+    redactor: Arc<Redactor>,
+}
 
 impl Rewriting {
-    /// The secrets that `target` has now.
-    pub(super) fn of(_common: &Common, _target: &Target) -> Self {
-        Self {}
+    /// With the secrets that `target` has now.
+    pub(super) fn of(common: &Common, opened: &Opened, target: &Target) -> Self {
+        let (bindings, secure) = (common.vault.load(), opened.secure());
+        let bound = bindings.bound_to(target, secure).next().is_some();
+        Self {
+            bound,
+            redactor: bindings.redactor().clone(),
+            bindings,
+            target: target.clone(),
+            secure,
+            substitution: None,
+        }
     }
 
     /// Whether bytes after a WebSocket's handshake have to be read.
     pub(super) fn reads_frames(&self) -> bool {
-        false
+        self.bound
     }
 
     /// Puts secrets into a request's head; says how its body is rewritten.
-    pub(super) async fn request(
+    pub(super) fn request(
         &mut self,
-        _head: &mut request::Parts,
-        _record: &mut Record,
-    ) -> Result<Option<Box<dyn Transform>>, Problem> {
-        Ok(None)
+        head: &mut request::Parts,
+        record: &mut Record,
+    ) -> Option<Box<dyn Transform>> {
+        if self.bindings.secrets().is_empty() {
+            return None;
+        }
+        let here: Vec<_> = self.bindings.bound_to(&self.target, self.secure).collect();
+        let mut substitution = Substitution::new(&self.bindings, head, |secret| {
+            here.iter().any(|bound| bound.name() == secret.name())
+        });
+        substitution.head(head);
+        record.secrets(substitution.uses().clone());
+        if self.bound {
+            readable(&mut head.headers);
+        }
+        let sent = substitution.take_sent();
+        if !sent.is_empty() {
+            self.redactor = Arc::new(Redactor::with(self.bindings.secrets(), sent));
+        }
+        let body = substitution.body(&head.headers);
+        self.substitution = Some(substitution);
+        body
     }
 
     /// Takes secrets out of an answer's head; says how its body is rewritten.
-    pub(super) fn response(&mut self, _head: &mut response::Parts) -> Option<Box<dyn Transform>> {
-        None
+    pub(super) fn response(
+        &mut self,
+        head: &mut response::Parts,
+    ) -> Result<Option<Box<dyn Transform>>, Problem> {
+        if !self.bound {
+            return Ok(None);
+        }
+        if is_encoded(&head.headers) {
+            return Err(Problem::Answer("it is compressed, which was not asked for"));
+        }
+        self.redactor.headers(&mut head.headers);
+        let lengths = if has_lengths(&head.headers) {
+            Lengths::Kept
+        } else {
+            Lengths::Free
+        };
+        Ok(Some(self.redactor.stream(lengths)))
     }
 
     /// Takes secrets out of an answer's trailers.
     pub(super) fn trailers(&self) -> Option<TrailerMap> {
-        None
+        let redactor = self.redactor.clone();
+        let map = move |trailers: &mut HeaderMap| redactor.headers(trailers);
+        self.bound.then(|| Box::new(map) as TrailerMap)
     }
 
     /// Rewrites one WebSocket message of the guest's.
-    pub(super) fn message_up(&self, _text: bool) -> Box<dyn Transform> {
-        Box::new(Same)
+    pub(super) fn message_up(&self, text: bool) -> Box<dyn Transform> {
+        match self.substitution.as_ref().filter(|_| text) {
+            Some(substitution) => substitution.message(),
+            None => Box::new(Same),
+        }
     }
 
     /// Rewrites one WebSocket message of the upstream's.
-    pub(super) fn message_down(&self, _text: bool) -> Box<dyn Transform> {
-        Box::new(Same)
+    pub(super) fn message_down(&self, text: bool) -> Box<dyn Transform> {
+        let lengths = if text { Lengths::Free } else { Lengths::Kept };
+        self.redactor.stream(lengths)
     }
+}
+
+/// Asks for an answer that can be searched: as it is, and all of it. Half a value in each of two parts would
+/// not be found.
+fn readable(headers: &mut HeaderMap) {
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.remove(RANGE);
+    headers.remove(IF_RANGE);
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a body is of messages with their lengths before them.
+fn has_lengths(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = kind.and_then(|kind| kind.get(..b"application/grpc".len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
 /// Changes nothing.
 struct Same;
 
 impl Transform for Same {
-    fn feed(&mut self, chunk: &[u8]) -> bytes::Bytes {
-        bytes::Bytes::copy_from_slice(chunk)
+    fn feed(&mut self, chunk: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(chunk)
     }
 
-    fn finish(&mut self) -> bytes::Bytes {
-        bytes::Bytes::new()
+    fn finish(&mut self) -> Bytes {
+        Bytes::new()
     }
 }

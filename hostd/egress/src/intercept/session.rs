@@ -10,6 +10,7 @@ use super::authority::Authority;
 use crate::audit::Audit;
 use crate::gate::{DialError, Opening, Session, Shared};
 use crate::policy::{Host, Refusal, Target, Verdict};
+use crate::secrets::Vault;
 
 /// The way out, as the sandbox's gate knows it.
 pub(super) trait Outside: Send + Sync {
@@ -60,6 +61,8 @@ pub(super) struct Common {
     pub(super) authority: Arc<Authority>,
     /// How upstreams are verified; ALPN is set for each connection.
     pub(super) upstream_tls: Arc<ClientConfig>,
+    /// What may be put into requests.
+    pub(super) vault: Vault,
     /// The way out.
     pub(super) outside: Arc<dyn Outside>,
     /// Where requests are told.
@@ -96,6 +99,7 @@ impl Common {
         Self {
             authority: Arc::clone(&shared.authority),
             upstream_tls: Arc::clone(&shared.upstream_tls),
+            vault: shared.vault.clone(),
             outside: Arc::clone(shared) as Arc<dyn Outside>,
             audit: shared.audit.clone(),
         }

@@ -10,6 +10,7 @@ use crate::gate::{Egress, EgressConfig, Limits, Shared};
 use crate::intercept::authority::Authority;
 use crate::policy::{Fallback, Policy, PolicySpec};
 use crate::resolver::Servers;
+use crate::secrets::{Hosts, Placeholder, Secret, SecretValue, Surface, Vault};
 
 /// A policy that allows only this.
 pub(crate) fn only(allow: &[&str]) -> Policy {
@@ -36,6 +37,21 @@ pub(crate) fn sandbox(dns: &FakeDns, policy: Policy, limits: Limits) -> (Egress,
     };
     let egress = Egress::new(&config).unwrap();
     let authority = Arc::new(Authority::generate("box").unwrap());
-    let shared = egress.sandbox("box", policy, authority, limits);
+    let shared = egress.sandbox("box", policy, Vault::default(), authority, limits);
     (egress, shared)
+}
+
+/// A secret for one host, in headers.
+pub(crate) fn secret(name: &str, value: &str, host: &str) -> Secret {
+    on(name, value, host, Surface::default())
+}
+
+/// A secret for one host, with a surface.
+pub(crate) fn on(name: &str, value: &str, host: &str, surface: Surface) -> Secret {
+    let hosts = Hosts::parse(&[host]).unwrap();
+    let (value, placeholder) = (
+        SecretValue::new(value).unwrap(),
+        Placeholder::generate().unwrap(),
+    );
+    Secret::new(name.parse().unwrap(), value, hosts, surface, placeholder).unwrap()
 }

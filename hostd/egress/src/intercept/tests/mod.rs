@@ -1,6 +1,7 @@
 mod floods;
 mod http1;
 mod http2;
+mod secrets;
 mod tls;
 mod websocket;
 mod world;

@@ -21,6 +21,7 @@ use super::super::authority::Authority;
 use super::super::session::{Common, Opened, Outside, Undialled, Wire};
 use crate::audit::{AuditLog, Event, Subscription};
 use crate::policy::{Host, HostName, Refusal, Target, Verdict};
+use crate::secrets::Vault;
 
 pub(super) type BodyOut = BoxBody<Bytes, hyper::Error>;
 pub(super) type Handler =
@@ -141,6 +142,7 @@ impl World {
         let common = Common {
             authority: Arc::new(Authority::generate("box").unwrap()),
             upstream_tls: Arc::new(client_config(store)),
+            vault: Vault::default(),
             outside: Arc::clone(&outside) as Arc<dyn Outside>,
             audit: log.sandbox("box"),
         };

@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::super::transform::Transform;
+use crate::rewrite::Transform;
 
 /// Frames of up to so many bytes of payload are gathered, so that short messages keep their shape.
 const WHOLE_FRAME: u64 = 64 << 10;

@@ -17,7 +17,7 @@ pub(super) use frames::{Frames, Sender};
 
 use super::body::Meter;
 use super::hop;
-use super::transform::Transform;
+use crate::rewrite::Transform;
 
 /// What is read at a time in each direction.
 const BUFFER: usize = 16 << 10;

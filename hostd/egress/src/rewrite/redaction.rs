@@ -1,0 +1,225 @@
+//! [`Redactor`]: values that come back become placeholders again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::encode::{self, Text};
+use super::patterns::Patterns;
+use super::stream::{Replacing, Transform};
+use crate::secrets::Secret;
+
+/// Finds the values of a sandbox's secrets, in all forms.
+#[derive(Clone)]
+pub(crate) struct Redactor {
+    patterns: Arc<Patterns>,
+    replacements: Arc<[Replacement]>,
+}
+
+struct Replacement {
+    text: Box<[u8]>,
+    /// Of what it replaces.
+    length: usize,
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+/// What may change in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lengths {
+    /// A value becomes its placeholder.
+    Free,
+    /// Lengths stay: what is read is a format with lengths in it that nobody here knows, such as gRPC's
+    /// messages. A value becomes as much of its placeholder as there is room for.
+    Kept,
+}
+
+impl Redactor {
+    pub(crate) fn new(secrets: &[Arc<Secret>]) -> Self {
+        Self::of(secrets.iter().flat_map(|secret| forms(secret)))
+    }
+
+    /// One that knows these texts, too; of equal ones, these count.
+    pub(crate) fn with(secrets: &[Arc<Secret>], sent: Vec<(Text, Vec<u8>)>) -> Self {
+        Self::of(
+            sent.into_iter()
+                .chain(secrets.iter().flat_map(|secret| forms(secret))),
+        )
+    }
+
+    fn of(forms: impl Iterator<Item = (Text, Vec<u8>)>) -> Self {
+        let (mut texts, mut replacements) = (Vec::new(), Vec::new());
+        for (text, other) in forms {
+            replacements.push(Replacement {
+                text: other.into(),
+                length: text.len(),
+            });
+            texts.push(text);
+        }
+        Self {
+            patterns: Arc::new(Patterns::new(texts)),
+            replacements: replacements.into(),
+        }
+    }
+
+    /// Redacts a stream.
+    pub(crate) fn stream(&self, lengths: Lengths) -> Box<dyn Transform> {
+        Box::new(self.replacing(lengths))
+    }
+
+    /// Redacts every value in a map.
+    pub(crate) fn headers(&self, headers: &mut HeaderMap) {
+        let mut replacing = self.replacing(Lengths::Free);
+        for value in headers.values_mut() {
+            let redacted = replacing.whole(value.as_bytes());
+            if redacted[..] != *value.as_bytes() {
+                // A placeholder is of characters that every header may have.
+                *value = HeaderValue::from_bytes(&redacted).unwrap_or(HeaderValue::from_static(""));
+            }
+        }
+    }
+
+    fn replacing(
+        &self,
+        lengths: Lengths,
+    ) -> Replacing<impl FnMut(usize) -> Option<Text> + Send + use<>> {
+        let replacements = self.replacements.clone();
+        Replacing::new(self.patterns.clone(), move |index| {
+            let replacement = replacements.get(index)?;
+            let mut text = replacement.text.to_vec();
+            if lengths == Lengths::Kept {
+                text.resize(replacement.length, b'_');
+            }
+            Some(Zeroizing::new(text))
+        })
+    }
+}
+
+/// A value in every form that is looked for, and what each becomes.
+///
+/// Base64 is found at every alignment; what comes before a value that is not the beginning shares a
+/// character with it, which is left: four bits of the value at most at either end.
+fn forms(secret: &Secret) -> Vec<(Text, Vec<u8>)> {
+    let (value, placeholder) = (
+        secret.value().expose(),
+        secret.placeholder().as_str().as_bytes(),
+    );
+    let json = encode::json(value);
+    let mut texts = vec![
+        Zeroizing::new(value.to_vec()),
+        encode::replaced(&json, b'/', b"\\/"),
+        json,
+        encode::percent(value),
+        encode::percent_small(value),
+        encode::form(value),
+        encode::html(value, b"&#39;"),
+        encode::html(value, b"&#x27;"),
+        encode::html(value, b"'"),
+    ];
+    texts.dedup();
+    let mut forms: Vec<_> = texts
+        .into_iter()
+        .map(|text| (text, placeholder.to_vec()))
+        .collect();
+    for before in 0..3 {
+        let [encoded, ..] = encode::base64(placeholder, 0);
+        let texts = encode::base64(value, before).into_iter();
+        forms.extend(texts.map(|text| (text, encoded.to_vec())));
+    }
+    let hex = Zeroizing::new(hex::encode(value).into_bytes());
+    let upper = Zeroizing::new(hex.to_ascii_uppercase());
+    let encoded = hex::encode(placeholder).into_bytes();
+    forms.extend([hex, upper].map(|text| (text, encoded.clone())));
+    forms
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::testing::secret;
+
+    const VALUE: &str = "sk-live/\"7f+ü' &";
+
+    fn redact(lengths: Lengths, bytes: &[u8]) -> Vec<u8> {
+        let secrets = [Arc::new(secret("KEY", VALUE, "a.example"))];
+        let redactor = Redactor::new(&secrets);
+        let mut whole = redactor.stream(lengths);
+        let whole = [whole.feed(bytes), whole.finish()].concat();
+        for size in [1, 2, 3, 7] {
+            let mut stream = redactor.stream(lengths);
+            let mut out: Vec<u8> = bytes
+                .chunks(size)
+                .flat_map(|chunk| stream.feed(chunk))
+                .collect();
+            out.extend_from_slice(&stream.finish());
+            assert_eq!(out, whole);
+        }
+        whole
+    }
+
+    #[test]
+    fn every_form_becomes_a_placeholder() {
+        for form in [
+            VALUE.to_owned(),
+            serde_json::to_string(VALUE).unwrap(),
+            serde_json::to_string(VALUE).unwrap().replace('/', "\\/"),
+            "sk-live%2F%227f%2B%C3%BC%27%20%26".into(),
+            "sk-live%2f%227f%2b%c3%bc%27%20%26".into(),
+            "sk-live%2F%227f%2B%C3%BC%27+%26".into(),
+            "sk-live/&quot;7f+ü&#39; &amp;".into(),
+        ] {
+            let out = redact(Lengths::Free, format!("<{form}>").as_bytes());
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("DENO_SECRET_PLACEHOLDER_"), "{form}: {out}");
+            assert!(!out.contains("live"), "{form}: {out}");
+        }
+    }
+
+    #[test]
+    fn base64_and_hex_of_it_are_found() {
+        for before in ["", "u", "us", "user:"] {
+            for after in ["", "x", "xyz"] {
+                let text = STANDARD.encode(format!("{before}{VALUE}{after}"));
+                let out = redact(Lengths::Free, text.as_bytes());
+                let out = String::from_utf8(out).unwrap();
+                let inner = &STANDARD.encode(format!("{before}{VALUE}"))[before.len() + 4..20];
+                assert!(!out.contains(inner), "{before} {after}: {out}");
+            }
+        }
+        let alone = redact(Lengths::Free, STANDARD.encode(VALUE).as_bytes());
+        let alone = String::from_utf8(alone).unwrap();
+        let decoded = STANDARD.decode(alone.trim_end_matches('=').to_owned() + "=");
+        assert!(decoded.unwrap().starts_with(b"DENO_SECRET_PLACEHOLDER_"));
+        let out = redact(Lengths::Free, hex::encode_upper(VALUE).as_bytes());
+        assert!(
+            hex::decode(out)
+                .unwrap()
+                .starts_with(b"DENO_SECRET_PLACEHOLDER_")
+        );
+    }
+
+    #[test]
+    fn lengths_can_be_kept() {
+        let bytes = format!("\0\0\0\0\x20{VALUE}rest");
+        let out = redact(Lengths::Kept, bytes.as_bytes());
+        assert_eq!(out.len(), bytes.len());
+        assert!(!String::from_utf8_lossy(&out).contains("live"));
+    }
+
+    #[test]
+    fn other_bytes_stay() {
+        let bytes: Vec<u8> = (0..100_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 3) as u8)
+            .collect();
+        assert_eq!(redact(Lengths::Free, &bytes), bytes);
+    }
+}

@@ -1,0 +1,268 @@
+//! [`Substitution`]: placeholders of one request become values.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Uri, request};
+use zeroize::Zeroizing;
+
+use super::encode::{self, Text};
+use super::patterns::Patterns;
+use super::stream::{Replacing, Transform};
+use crate::audit::SecretName;
+use crate::secrets::{Bindings, Secret};
+
+/// The secrets that one request may have, and which of them it had.
+pub(crate) struct Substitution {
+    /// All that the sandbox has, and whether this request may have it.
+    secrets: Vec<(Arc<Secret>, bool)>,
+    /// Every placeholder, as it is; and again with its underscores percent-encoded, twice.
+    plain: Arc<Patterns>,
+    encoded: Arc<Patterns>,
+    uses: Arc<Uses>,
+    /// Basic credentials as they were sent, and as the guest wrote them.
+    sent: Vec<(Text, Vec<u8>)>,
+}
+
+/// How often each secret was put into one request, and which were asked for in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    counts: Vec<AtomicU32>,
+    withheld: Mutex<Vec<SecretName>>,
+    names: Vec<SecretName>,
+}
+
+/// How the texts of an [`Substitution::encoded`] pattern are told apart.
+const WRITINGS: [&str; 3] = ["_", "%5F", "%5f"];
+
+impl Substitution {
+    /// For a request with this head; `bound` tells which secrets are for its host.
+    pub(crate) fn new(
+        bindings: &Bindings,
+        head: &request::Parts,
+        bound: impl Fn(&Secret) -> bool,
+    ) -> Self {
+        let covers = |secret: &Secret| {
+            bound(secret) && secret.surface().covers(&head.method, head.uri.path())
+        };
+        let secrets: Vec<_> = bindings
+            .secrets()
+            .iter()
+            .map(|secret| (secret.clone(), covers(secret)))
+            .collect();
+        let written = |writings: &[&str]| {
+            let texts = writings.iter().flat_map(|underscore| {
+                secrets.iter().map(|(secret, _)| {
+                    let text = secret.placeholder().as_str().replace('_', underscore);
+                    Zeroizing::new(text.into_bytes())
+                })
+            });
+            Arc::new(Patterns::new(texts.collect()))
+        };
+        let (plain, encoded) = (written(&WRITINGS[..1]), written(&WRITINGS));
+        let names: Vec<_> = secrets
+            .iter()
+            .map(|(secret, _)| secret.name().clone())
+            .collect();
+        let counts = names.iter().map(|_| AtomicU32::new(0)).collect();
+        let uses = Uses {
+            counts,
+            withheld: Mutex::default(),
+            names,
+        };
+        Self {
+            secrets,
+            plain,
+            encoded,
+            uses: Arc::new(uses),
+            sent: Vec::new(),
+        }
+    }
+
+    /// What was used so far, now and later.
+    pub(crate) fn uses(&self) -> &Arc<Uses> {
+        &self.uses
+    }
+
+    /// Basic credentials that were sent, each with what the guest had written.
+    pub(crate) fn take_sent(&mut self) -> Vec<(Text, Vec<u8>)> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Puts them into a head.
+    pub(crate) fn head(&mut self, head: &mut request::Parts) {
+        if let Some(uri) = self.uri(&head.uri) {
+            head.uri = uri;
+        }
+        self.headers(&mut head.headers);
+    }
+
+    fn uri(&self, uri: &Uri) -> Option<Uri> {
+        let whole = uri.path_and_query()?.as_str();
+        let (path, query) = whole
+            .split_once('?')
+            .map_or((whole, None), |(path, query)| (path, Some(query)));
+        let in_path = |secret: &Secret| secret.surface().path;
+        let in_query = |secret: &Secret| secret.surface().query;
+        let mut text = self
+            .replacing(&self.encoded, &in_path, encode::percent)
+            .whole(path.as_bytes());
+        if let Some(query) = query {
+            text.push(b'?');
+            let mut replacing = self.replacing(&self.encoded, &in_query, encode::percent);
+            text.extend_from_slice(&replacing.whole(query.as_bytes()));
+        }
+        if text[..] == *whole.as_bytes() {
+            return None;
+        }
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::try_from(&text[..]).ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
+    fn headers(&mut self, headers: &mut HeaderMap) {
+        let mut changed = Vec::new();
+        for (name, value) in headers.iter_mut() {
+            let covers = |secret: &Secret| secret.surface().covers_header(name);
+            let basic = if *name == AUTHORIZATION {
+                self.basic(value)
+            } else {
+                None
+            };
+            if let Some((substituted, sent)) = basic {
+                changed.push(sent);
+                *value = substituted;
+                continue;
+            }
+            let text = self
+                .replacing(&self.plain, &covers, raw)
+                .whole(value.as_bytes());
+            if text[..] != *value.as_bytes()
+                && let Ok(mut substituted) = HeaderValue::from_bytes(&text)
+            {
+                // Neither printed nor put into a compressor's table.
+                substituted.set_sensitive(true);
+                *value = substituted;
+            }
+        }
+        self.sent.append(&mut changed);
+    }
+
+    /// Basic credentials (RFC 7617) with a placeholder inside.
+    fn basic(&self, value: &HeaderValue) -> Option<(HeaderValue, (Text, Vec<u8>))> {
+        let (scheme, written) = value.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let written = written.trim();
+        let decoded = Zeroizing::new(STANDARD.decode(written).ok()?);
+        let covers = |secret: &Secret| secret.surface().covers_header(&AUTHORIZATION);
+        let text = self.replacing(&self.plain, &covers, raw).whole(&decoded);
+        if text == decoded {
+            return None;
+        }
+        let encoded = Zeroizing::new(STANDARD.encode(&text[..]));
+        let line = Zeroizing::new(format!("{scheme} {}", *encoded));
+        let mut substituted = HeaderValue::from_str(&line).ok()?;
+        substituted.set_sensitive(true);
+        let sent = Zeroizing::new(encoded.as_bytes().to_vec());
+        Some((substituted, (sent, written.as_bytes().to_vec())))
+    }
+
+    /// Puts them into a body, if one of them may be there. What it is is told by its type.
+    pub(crate) fn body(&self, headers: &HeaderMap) -> Option<Box<dyn Transform>> {
+        let in_body = |secret: &Secret| secret.surface().body;
+        if !self
+            .secrets
+            .iter()
+            .any(|(secret, may)| *may && in_body(secret))
+        {
+            return None;
+        }
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let kind = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        Some(if kind == "application/x-www-form-urlencoded" {
+            Box::new(self.replacing(&self.encoded, &in_body, encode::form))
+        } else if kind == "application/json" || kind.ends_with("+json") {
+            Box::new(self.replacing(&self.plain, &in_body, encode::json))
+        } else {
+            Box::new(self.replacing(&self.plain, &in_body, raw))
+        })
+    }
+
+    /// Puts them into one WebSocket message.
+    pub(crate) fn message(&self) -> Box<dyn Transform> {
+        Box::new(self.replacing(&self.plain, &|secret| secret.surface().websocket, raw))
+    }
+
+    fn replacing(
+        &self,
+        patterns: &Arc<Patterns>,
+        here: &dyn Fn(&Secret) -> bool,
+        write: fn(&[u8]) -> Text,
+    ) -> Replacing<impl FnMut(usize) -> Option<Text> + Send + use<>> {
+        let secrets: Vec<_> = self
+            .secrets
+            .iter()
+            .map(|(secret, may)| (secret.clone(), *may && here(secret)))
+            .collect();
+        let uses = self.uses.clone();
+        Replacing::new(patterns.clone(), move |pattern| {
+            let index = pattern.checked_rem(secrets.len())?;
+            let (secret, may) = secrets.get(index)?;
+            let used = *may && uses.take(index, secret.surface().most_uses());
+            if !used {
+                uses.withhold(secret.name());
+            }
+            used.then(|| write(secret.value().expose()))
+        })
+    }
+}
+
+fn raw(value: &[u8]) -> Text {
+    Zeroizing::new(value.to_vec())
+}
+
+impl Uses {
+    fn take(&self, index: usize, most: u32) -> bool {
+        let count = self.counts.get(index);
+        count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) < most)
+    }
+
+    fn withhold(&self, name: &SecretName) {
+        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        if !withheld.contains(name) {
+            withheld.push(name.clone());
+        }
+    }
+
+    /// The secrets that were put in.
+    pub(crate) fn used(&self) -> Vec<SecretName> {
+        let counted = self.names.iter().zip(&self.counts);
+        let used = counted.filter(|(_, count)| count.load(Ordering::Relaxed) > 0);
+        used.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The secrets that were asked for in vain: for another host, or in another place.
+    pub(crate) fn withheld(&self) -> Vec<SecretName> {
+        self.withheld
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

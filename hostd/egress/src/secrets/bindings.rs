@@ -1,0 +1,96 @@
+//! [`Bindings`]: the secrets of one sandbox at one moment.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use thiserror::Error;
+
+use super::Secret;
+use crate::audit::SecretName;
+use crate::policy::Target;
+use crate::rewrite::Redactor;
+
+/// Secrets of one sandbox.
+pub const MAX_SECRETS: usize = 128;
+/// Bytes of all values of one sandbox together: answers are searched for each of them in a dozen forms.
+pub const MAX_VALUES: usize = 128 << 10;
+
+/// The secrets of one sandbox, each with a name and a placeholder of its own. They do not change; a
+/// [`super::Vault`] puts others in their place.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    secrets: Vec<Arc<Secret>>,
+    redactor: OnceLock<Arc<Redactor>>,
+}
+
+/// Secrets that one sandbox cannot have together.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BindingsError {
+    /// More than [`MAX_SECRETS`].
+    #[error("{0} secrets; a sandbox has at most {MAX_SECRETS}")]
+    TooMany(usize),
+    /// More than [`MAX_VALUES`].
+    #[error("the values have {0} bytes together; a sandbox has at most {MAX_VALUES}")]
+    TooLong(usize),
+    /// A name twice.
+    #[error("two secrets are called {0}")]
+    Name(SecretName),
+    /// A placeholder twice.
+    #[error("secret {0} has the placeholder of another one")]
+    Placeholder(SecretName),
+}
+
+impl Bindings {
+    /// Binds these.
+    ///
+    /// # Errors
+    /// [`BindingsError`]: they cannot be together.
+    pub fn new(secrets: Vec<Secret>) -> Result<Self, BindingsError> {
+        Self::of(secrets.into_iter().map(Arc::new).collect())
+    }
+
+    pub(super) fn of(secrets: Vec<Arc<Secret>>) -> Result<Self, BindingsError> {
+        if secrets.len() > MAX_SECRETS {
+            return Err(BindingsError::TooMany(secrets.len()));
+        }
+        let bytes = secrets
+            .iter()
+            .map(|secret| secret.value().expose().len())
+            .sum();
+        if bytes > MAX_VALUES {
+            return Err(BindingsError::TooLong(bytes));
+        }
+        let (mut names, mut placeholders) = (HashSet::new(), HashSet::new());
+        for secret in &secrets {
+            if !names.insert(secret.name()) {
+                return Err(BindingsError::Name(secret.name().clone()));
+            }
+            if !placeholders.insert(secret.placeholder()) {
+                return Err(BindingsError::Placeholder(secret.name().clone()));
+            }
+        }
+        Ok(Self {
+            secrets,
+            redactor: OnceLock::new(),
+        })
+    }
+
+    /// All of them.
+    pub fn secrets(&self) -> &[Arc<Secret>] {
+        &self.secrets
+    }
+
+    /// Those that are bound to this target; over TLS, or in the clear.
+    pub fn bound_to(&self, target: &Target, secure: bool) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets
+            .iter()
+            .filter(move |secret| secret.hosts().contain(target))
+            .filter(move |secret| secure || secret.surface().plaintext)
+    }
+
+    /// What takes all of them out of answers: made when it is needed first.
+    pub(crate) fn redactor(&self) -> &Arc<Redactor> {
+        self.redactor
+            .get_or_init(|| Arc::new(Redactor::new(&self.secrets)))
+    }
+}
