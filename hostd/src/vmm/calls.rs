@@ -36,6 +36,17 @@ pub struct Machine {
     pub vsock_listener: OwnedFd,
     /// The write end of the console's pipe.
     pub console: OwnedFd,
+    /// Its network card, if it has one.
+    pub net: Option<Net>,
+}
+
+/// A network card.
+#[derive(Debug)]
+pub struct Net {
+    /// Its other end.
+    pub tap: OwnedFd,
+    /// Whether it begins muted: nothing passes.
+    pub muted: bool,
 }
 
 /// A disk of the machine.
@@ -81,6 +92,19 @@ pub struct Counters {
     pub exits: u64,
     /// KVM's further counters.
     pub kvm: BTreeMap<String, u64>,
+    /// The network card's, if there is one.
+    pub net: Option<NetCounters>,
+}
+
+/// Frames of a network card and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetCounters {
+    /// Bytes that the guest sent.
+    pub from_guest_bytes: u64,
+    /// Bytes that it received.
+    pub to_guest_bytes: u64,
+    /// Frames that were lost: malformed, without room, or while the card was muted.
+    pub dropped_frames: u64,
 }
 
 impl Vmm {
@@ -168,11 +192,23 @@ impl Vmm {
             Reply::Stats(stats) => Ok(Counters {
                 exits: stats.exits,
                 kvm: stats.kvm.into_iter().collect(),
+                net: stats.net.map(|net| NetCounters {
+                    from_guest_bytes: net.from_guest_bytes,
+                    to_guest_bytes: net.to_guest_bytes,
+                    dropped_frames: net.dropped_frames,
+                }),
             }),
             _ => Err(VmmError::Protocol(
                 "Stats was not answered with its figures",
             )),
         }
+    }
+
+    /// Mutes the network card, or lets it be heard.
+    pub async fn set_muted(&self, muted: bool) -> Result<(), VmmError> {
+        let settings = Some(settings(muted));
+        let request = Request::SetNet(wire::SetNet { settings });
+        self.done("SetNet", request).await
     }
 
     async fn make(
@@ -208,6 +244,15 @@ impl Vmm {
     }
 }
 
+/// Of a card without limits.
+fn settings(muted: bool) -> wire::NetSettings {
+    wire::NetSettings {
+        muted,
+        from_guest: None,
+        to_guest: None,
+    }
+}
+
 fn stage(stage: wire::timed::Stage) -> Stage {
     Stage {
         name: stage.name.chars().take(MAX_STAGE_NAME).collect(),
@@ -240,6 +285,11 @@ impl Fds {
             vsock_listener_fd: self.add(machine.vsock_listener),
             console_fd: self.add(machine.console),
             name: machine.name,
+            net: machine.net.map(|net| wire::Net {
+                tap_fd: self.add(net.tap),
+                mac: net::GUEST_MAC.to_vec(),
+                settings: Some(settings(net.muted)),
+            }),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::kvm::{VcpuState, VmState};
 use crate::machine::devices::DevicesState;
 
 /// Version of [`MachineState`]: changes whenever a part of it does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a saved state could not be written or read.
 #[derive(Debug, thiserror::Error)]

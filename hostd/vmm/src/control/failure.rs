@@ -79,7 +79,9 @@ impl RequestError {
 fn machine_kind(error: &MachineError) -> Kind {
     match error {
         MachineError::Boot(boot::Error::Kvm(_)) => Kind::Host,
-        MachineError::Boot(_) | MachineError::BalloonSize { .. } => Kind::InvalidConfig,
+        MachineError::Boot(_) | MachineError::BalloonSize { .. } | MachineError::NoNet => {
+            Kind::InvalidConfig
+        }
         MachineError::Memory(MemoryError::TemplateSize { .. })
         | MachineError::State(_)
         | MachineError::StateRefused(_) => Kind::InvalidSnapshot,
@@ -91,7 +93,7 @@ fn machine_kind(error: &MachineError) -> Kind {
 
 fn device_kind(error: &DeviceError) -> Kind {
     match error {
-        DeviceError::Disk { .. } => Kind::InvalidConfig,
+        DeviceError::Disk { .. } | DeviceError::Tap(_) => Kind::InvalidConfig,
         DeviceError::Host { .. } | DeviceError::Kvm(_) => Kind::Host,
         // A new device has no state that could be wrong.
         DeviceError::Pci(_)

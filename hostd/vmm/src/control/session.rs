@@ -4,7 +4,7 @@
 //!           Boot, Restore           Resume              the guest ends by itself
 //!   empty ────────────────▶ paused ◀────────▶ running ───────────────────────────▶ ended
 //!                            Save     Pause                                       (paused for good)
-//!   Stats, SetBalloon: with a machine.  Stop, or a closed socket: from anywhere, ends the process.
+//!   Stats, SetBalloon, SetNet: with a machine.  Stop, or a closed socket: from anywhere, ends the process.
 //! ```
 //!
 //! The one thread that runs this also runs the devices, so while a request is served they stand still.
@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
+use devices::virtio::net::NetCounters;
 use protocol::vmm::v1 as wire;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use wire::reply::Reply as Answer;
@@ -193,6 +194,7 @@ impl Session {
             Some(Ask::Save(save)) => self.save(save, fds),
             Some(Ask::Stats(_)) => self.stats(),
             Some(Ask::SetBalloon(balloon)) => self.set_balloon(balloon.bytes),
+            Some(Ask::SetNet(net)) => self.set_net(net.settings.unwrap_or_default()),
             Some(Ask::Stop(_)) => Ok(done()),
         }
     }
@@ -313,11 +315,20 @@ impl Session {
             exits: counters.get("exits").copied().unwrap_or(0),
             kvm: counters.into_iter().collect(),
             balloon_bytes: machine.devices().balloon_bytes(),
+            net: machine
+                .devices()
+                .net()
+                .map(|net| counters_of(net.counters())),
         }))
     }
 
     fn set_balloon(&self, bytes: u64) -> Result<Answer, RequestError> {
         self.machine("SetBalloon")?.set_balloon(bytes)?;
+        Ok(done())
+    }
+
+    fn set_net(&self, settings: wire::NetSettings) -> Result<Answer, RequestError> {
+        self.machine("SetNet")?.set_net(settings.into())?;
         Ok(done())
     }
 
@@ -374,6 +385,16 @@ fn watch(epoll: &Epoll, fd: RawFd, token: u64) -> Result<(), HostError> {
 
 fn host(action: &'static str) -> impl FnOnce(io::Error) -> HostError {
     move |source| HostError { action, source }
+}
+
+fn counters_of(counters: NetCounters) -> wire::NetCounters {
+    wire::NetCounters {
+        to_guest_frames: counters.to_guest_frames,
+        to_guest_bytes: counters.to_guest_bytes,
+        from_guest_frames: counters.from_guest_frames,
+        from_guest_bytes: counters.from_guest_bytes,
+        dropped_frames: counters.dropped_frames,
+    }
 }
 
 fn done() -> Answer {

@@ -35,6 +35,8 @@ pub const VCPU: &[i64] = &[
     libc::SYS_fcntl,
     libc::SYS_epoll_ctl,
     libc::SYS_shutdown,
+    // A network card that is reset takes its timer back.
+    libc::SYS_timerfd_settime,
 ];
 
 /// The main thread moves data between descriptors that it already has, accepts connections on the one
@@ -44,6 +46,7 @@ pub const DEVICE: &[i64] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_create1,
     libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
     libc::SYS_poll,
     libc::SYS_ppoll,
     libc::SYS_readv,
@@ -158,6 +161,8 @@ pub const IOCTLS: &[u64] = &[
     kvm(0xa3, NONE, 0),    // KVM_GET_TSC_KHZ
     libc::FIONBIO,
     libc::FIONREAD,
+    // What a tap may leave to the guest depends on the guest's driver.
+    libc::TUNSETOFFLOAD as u64,
 ];
 
 /// Requests that build a machine; forbidden once it is there.
@@ -180,6 +185,8 @@ pub const SETUP_IOCTLS: &[u64] = &[
     kvm(0xa7, WRITE, 392), // KVM_SET_XCRS
     kvm(0xa2, NONE, 0),   // KVM_SET_TSC_KHZ
     kvm(0xce, NONE, 0),   // KVM_GET_STATS_FD
+    libc::TUNGETIFF as u64,
+    libc::TUNGETVNETHDRSZ as u64,
 ];
 
 const NONE: u64 = 0;

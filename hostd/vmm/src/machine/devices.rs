@@ -7,6 +7,7 @@
 //! | 9 | vsock |
 //! | 10 | rng |
 //! | 11 | balloon |
+//! | 12 | network card, if there is one |
 //!
 //! Beside PCI: the serial port and ACPI's power registers.
 
@@ -19,6 +20,7 @@ use devices::pci::{FunctionState, PciError};
 use devices::pci::{HostBridge, PciBus, PciFunction, SavedFunction, Slot};
 use devices::virtio::balloon::{Balloon, MemoryReclaim};
 use devices::virtio::block::Block;
+use devices::virtio::net::{Net, NetControl, Tap, TapError};
 use devices::virtio::rng::Rng;
 use devices::virtio::vsock::Vsock;
 use devices::virtio::{Resources, VirtioDevice, VirtioPci, transport};
@@ -32,7 +34,7 @@ use super::events::GuestEvents;
 use super::interrupts::{Messages, Notifications};
 use super::vcpus::Buses;
 use super::{layout, memory};
-use crate::config::MachineConfig;
+use crate::config::{MachineConfig, NetConfig, NetSettings};
 use crate::kvm::{self, Vm};
 
 const HOST_BRIDGE: Slot = Slot(0);
@@ -40,6 +42,7 @@ const FIRST_DISK: u8 = 1;
 const VSOCK: Slot = Slot(9);
 const RNG: Slot = Slot(10);
 const BALLOON: Slot = Slot(11);
+const NET: Slot = Slot(12);
 
 /// Why a device cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,9 @@ pub enum DeviceError {
         #[source]
         source: snapshots::disk::DiskError,
     },
+    /// The descriptor of the network card is no tap that it could have.
+    #[error("network card")]
+    Tap(#[from] TapError),
     /// The host's kernel said no.
     #[error("cannot {action}")]
     Host {
@@ -95,6 +101,7 @@ pub struct Devices {
     pci: Arc<PciBus>,
     serial: Arc<Serial>,
     balloon: Arc<Mutex<VirtioPci<Balloon>>>,
+    net: Option<Arc<NetControl>>,
     disks: Disks,
     events: EventLoop,
     notify: Arc<Notifications>,
@@ -144,6 +151,7 @@ impl Devices {
         builder.virtio(RNG, Rng::new())?;
         let reclaim = Arc::new(Reclaim(Arc::clone(memory)));
         let balloon = builder.virtio(BALLOON, Balloon::new(reclaim))?;
+        let net = config.net.map(|net| builder.net(net)).transpose()?;
         let (pci, events) = builder.finish()?;
 
         let interrupt = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
@@ -156,6 +164,7 @@ impl Devices {
             pci,
             serial,
             balloon,
+            net,
             disks,
             events,
             notify,
@@ -181,6 +190,11 @@ impl Devices {
     /// The disks.
     pub fn disks(&self) -> &Disks {
         &self.disks
+    }
+
+    /// What changes the network card and knows its figures, if there is one.
+    pub fn net(&self) -> Option<&NetControl> {
+        self.net.as_deref()
     }
 
     /// Saves all devices. Neither vCPUs nor the event loop may run.
@@ -248,6 +262,16 @@ impl<'a> Builder<'a> {
             .map_err(host("watch a device"))?;
         self.insert(slot, Arc::clone(&function) as _)?;
         Ok(function)
+    }
+
+    fn net(&mut self, config: NetConfig) -> Result<Arc<NetControl>, DeviceError> {
+        let NetSettings { muted, limits } = config.settings;
+        let control = NetControl::new(muted, limits).map_err(host("make an eventfd"))?;
+        let control = Arc::new(control);
+        let tap = Tap::new(config.tap)?;
+        let card = Net::new(config.mac, tap, Arc::clone(&control));
+        self.virtio(NET, card.map_err(host("watch a tap"))?)?;
+        Ok(control)
     }
 
     fn insert(

@@ -35,7 +35,7 @@ use self::saved_memory::{MappedMemory, Residency};
 use self::timing::Stages;
 use self::vcpus::{IdleThread, Vcpus};
 use crate::boot::{self, acpi, cpuid, kernel, registers};
-use crate::config::{BootConfig, MachineConfig, RestoreConfig, SaveConfig, Shape};
+use crate::config::{BootConfig, MachineConfig, NetSettings, RestoreConfig, SaveConfig, Shape};
 use crate::jail::JailError;
 use crate::jail::seccomp::Filter;
 use crate::kvm::{self, Host, Vcpu, Vm};
@@ -88,6 +88,12 @@ pub enum MachineError {
         /// The machine's memory.
         memory: u64,
     },
+    /// The machine has no network card.
+    #[error("the machine has no network card")]
+    NoNet,
+    /// The network card could not be told of a change.
+    #[error("cannot tell the network card")]
+    Net(#[source] std::io::Error),
     /// This thread could not be locked up before the guest runs.
     #[error(transparent)]
     Filter(JailError),
@@ -313,6 +319,18 @@ impl Machine {
         }
         self.devices.set_balloon(bytes);
         Ok(())
+    }
+
+    /// Mutes and limits the network card, or takes that back.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError::NoNet`], or when the device cannot be told.
+    pub fn set_net(&self, settings: NetSettings) -> Result<(), MachineError> {
+        let net = self.devices.net().ok_or(MachineError::NoNet)?;
+        net.set_limits(settings.limits)
+            .and_then(|()| net.set_muted(settings.muted))
+            .map_err(MachineError::Net)
     }
 }
 
