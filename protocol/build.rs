@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "thaw/agent/v1/agent.proto",
         "thaw/hostd/v1/files.proto",
         "thaw/hostd/v1/host.proto",
+        "thaw/hostd/v1/networks.proto",
         "thaw/hostd/v1/processes.proto",
         "thaw/hostd/v1/sandboxes.proto",
         "thaw/hostd/v1/snapshots.proto",

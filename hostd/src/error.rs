@@ -116,6 +116,9 @@ pub enum Error {
     /// The client reset its stream.
     #[error("the client broke off")]
     BrokenOff,
+    /// hostd has no networks to give.
+    #[error("this hostd runs without networks")]
+    NetworkUnavailable,
     /// The client did not show the token that is wanted.
     #[error("send the token of hostd's --token-file as `authorization: Bearer TOKEN`")]
     Unauthenticated,

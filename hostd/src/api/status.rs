@@ -99,6 +99,7 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
         Error::NoFirstMessage(_) => plain(Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
         Error::BrokenOff => plain(Code::Aborted, "CLIENT_BROKE_OFF"),
         Error::Unauthenticated => plain(Code::Unauthenticated, "UNAUTHENTICATED"),
+        Error::NetworkUnavailable => plain(Code::FailedPrecondition, "NETWORK_UNAVAILABLE"),
         Error::Memory { needed, .. } => with(
             Code::ResourceExhausted,
             "MEMORY",

@@ -14,6 +14,9 @@ use crate::sandbox::spec::{Source, Spec};
 /// A client's request, not yet checked for what only [`Spec::check`] knows.
 pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
     use wire::create_sandbox_request::Source as WireSource;
+    if request.network.is_some() {
+        return Err(Error::NetworkUnavailable);
+    }
     let vcpus = (request.vcpus != 0).then_some(request.vcpus);
     let memory_bytes = (request.memory_bytes != 0).then_some(request.memory_bytes);
     let source = match request.source {

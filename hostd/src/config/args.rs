@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::ListenAddress;
+use super::{ListenAddress, NameServer, NetworkMode};
 
 /// Runs Linux microVMs restored from memory snapshots, for clients over gRPC.
 #[derive(Debug, Parser)]
@@ -65,6 +65,18 @@ pub struct Args {
     /// How long the records of ended sandboxes are kept
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     pub keep_records: Duration,
+    /// Whether sandboxes have networks, behind the egress proxy
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub network: NetworkMode,
+    /// Name server for the names that sandboxes ask for; may be repeated [default: the host's own]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub dns: Vec<NameServer>,
+    /// Authorities (PEM) that vouch for upstreams, beside those that the host trusts; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub upstream_ca: Vec<PathBuf>,
+    /// How many networks are kept ready, so that Create need not wait for one
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub network_pool: usize,
     /// What to log, for example `info` or `hostd=debug`
     #[arg(long, env = "THAW_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -2,12 +2,14 @@
 
 pub mod args;
 pub mod listen;
+pub mod network;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use args::Args;
 pub use listen::{ListenAddress, TlsFiles, Token};
+pub use network::{NameServer, NetworkConfig, NetworkMode};
 
 /// The name of the vmm's binary, looked for beside hostd's own.
 const VMM_BINARY: &str = "vmm";
@@ -17,7 +19,7 @@ const MIN_TEMPLATE_CACHE_BYTES: u64 = 64 << 20;
 const MEMORY_PER_SANDBOX: u64 = 64 << 20;
 /// Each sandbox costs about a dozen descriptors, three processes' worth of threads and a cgroup.
 const MAX_SANDBOXES: usize = 16_384;
-/// More idle vmm processes than this is memory wasted.
+/// More idle vmm processes or networks than this is memory wasted.
 const MAX_POOL: usize = 64;
 
 /// Why the configuration was refused.
@@ -92,6 +94,8 @@ pub struct Config {
     pub boot_timeout: Duration,
     /// How long records of ended sandboxes are kept.
     pub keep_records: Duration,
+    /// The sandboxes' networks.
+    pub network: NetworkConfig,
 }
 
 impl Config {
@@ -118,6 +122,12 @@ impl Config {
                 .unwrap_or((memory / 4).max(MIN_TEMPLATE_CACHE_BYTES)),
             boot_timeout: args.boot_timeout,
             keep_records: args.keep_records,
+            network: NetworkConfig {
+                mode: args.network,
+                name_servers: args.dns,
+                upstream_ca: args.upstream_ca,
+                pool: args.network_pool,
+            },
         };
         config.check()?;
         Ok(config)
@@ -132,6 +142,12 @@ impl Config {
             }
         }
         in_range("--vmm-pool", self.vmm_pool as u64, 0, MAX_POOL as u64)?;
+        in_range(
+            "--network-pool",
+            self.network.pool as u64,
+            0,
+            MAX_POOL as u64,
+        )?;
         in_range(
             "--max-sandboxes",
             self.max_sandboxes as u64,

@@ -162,7 +162,7 @@ pub const IOCTLS: &[u64] = &[
     libc::FIONBIO,
     libc::FIONREAD,
     // What a tap may leave to the guest depends on the guest's driver.
-    libc::TUNSETOFFLOAD as u64,
+    libc::TUNSETOFFLOAD,
 ];
 
 /// Requests that build a machine; forbidden once it is there.
@@ -185,8 +185,8 @@ pub const SETUP_IOCTLS: &[u64] = &[
     kvm(0xa7, WRITE, 392), // KVM_SET_XCRS
     kvm(0xa2, NONE, 0),   // KVM_SET_TSC_KHZ
     kvm(0xce, NONE, 0),   // KVM_GET_STATS_FD
-    libc::TUNGETIFF as u64,
-    libc::TUNGETVNETHDRSZ as u64,
+    libc::TUNGETIFF,
+    libc::TUNGETVNETHDRSZ,
 ];
 
 const NONE: u64 = 0;

@@ -6,6 +6,7 @@ mod doctor;
 mod exec;
 mod inspect;
 mod kill;
+mod network;
 pub mod options;
 mod pause;
 mod ps;

@@ -8,6 +8,7 @@ use protocol::hostd::v1::CreateSandboxRequest;
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::types::v1::ProcessSpec;
 
+use super::network::NetworkOptions;
 use crate::args::{bytes, duration, pair, to_proto};
 use crate::session::terminal;
 
@@ -47,6 +48,8 @@ pub struct SandboxOptions {
     /// How long the guest may take to come up, like 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     boot_timeout: Option<Duration>,
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 impl SandboxOptions {
@@ -65,6 +68,7 @@ impl SandboxOptions {
             hostname: self.hostname.clone(),
             boot_timeout: self.boot_timeout.map(to_proto),
             extra_cmdline: String::new(),
+            network: self.network.network(),
         }
     }
 
