@@ -3,6 +3,7 @@
 //! ```text
 //!   api ──────► sandboxes ──────► sandbox (one task each) ──► vmm   (process, socketpair)
 //!    │ tonic      registry          state machine          ├─► agent (gRPC over vsock)
+//!    │                                                      ├─► network (namespace, egress proxy)
 //!    │                                                      ├─► templates, images, store
 //!    └► host (info, doctor)                                 └─► database (records)
 //! ```
@@ -11,6 +12,7 @@
 //! - [`state_dir`], [`database`], [`recovery`]: what outlives a process.
 //! - [`vmm`], [`agent`]: the two peers of a sandbox, outside and inside of its guest.
 //! - [`images`], [`templates`]: what a machine is made of.
+//! - [`network`]: what it reaches others by.
 //! - [`sandbox`], [`sandboxes`]: one life, and all of them.
 //! - [`api`], [`server`]: gRPC. Generated types stop there.
 
@@ -22,6 +24,7 @@ pub mod error;
 pub mod host;
 pub mod id;
 pub mod images;
+pub mod network;
 pub mod recovery;
 pub mod sandbox;
 pub mod sandboxes;

@@ -1,6 +1,6 @@
 //! All sandboxes: the living ones as handles, the ended ones as records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ use crate::agent::barrier::Identity;
 use crate::database::{Cursor, Filter, Page};
 use crate::error::{Context, Error, Result};
 use crate::id::SandboxId;
+use crate::network;
 use crate::sandbox::Sandbox;
 use crate::sandbox::actor::{Actor, Birth};
 use crate::sandbox::plan::Plan;
@@ -57,10 +58,16 @@ impl Sandboxes {
         let plan = Plan::resolve(&self.services, &spec).await?;
         let id = SandboxId::generate();
         let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
+        let mut env = match &spec.network {
+            Some(_) => network::variables(),
+            None => BTreeMap::new(),
+        };
+        env.extend(spec.env);
         let birth = Birth {
             record: first_record(id, spec.labels, &plan),
             plan,
-            identity: Identity::fresh(hostname, spec.env),
+            identity: Identity::fresh(hostname, env),
+            network: spec.network,
             boot_timeout: spec
                 .boot_timeout
                 .unwrap_or(self.services.config.boot_timeout),
@@ -192,7 +199,7 @@ fn parse(id: &str) -> Result<SandboxId> {
 
 fn first_record(
     id: SandboxId,
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     plan: &Plan,
 ) -> Record {
     Record {

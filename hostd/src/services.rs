@@ -15,6 +15,7 @@ use crate::host::cgroup::Cgroups;
 use crate::host::cpu::{Cpu, HostCpu};
 use crate::host::facts::Facts;
 use crate::images::Images;
+use crate::network::{NetworkError, Networks};
 use crate::sandbox::record::Record;
 use crate::state_dir::StateDir;
 use crate::store::SnapshotStore;
@@ -54,6 +55,8 @@ pub struct Services {
     pub templates: Templates,
     /// Started vmm processes.
     pub vmms: VmmPool,
+    /// What sandboxes reach others by; `None`: nothing.
+    pub networks: Option<Networks>,
     /// Where they are accounted.
     pub cgroups: Option<Cgroups>,
     /// What the host is.
@@ -75,6 +78,9 @@ pub enum StartError {
     /// The snapshot store cannot be used.
     #[error("cannot open the snapshot store; is --state-dir or --snapshots right?")]
     Store(#[source] snapshots::store::StoreError),
+    /// Networks were asked for.
+    #[error("no networks for sandboxes; --network off starts hostd without")]
+    Network(#[from] NetworkError),
 }
 
 impl Services {
@@ -103,6 +109,7 @@ impl Services {
             store: SnapshotStore::new(store),
             templates: Templates::new(config.template_cache_bytes),
             vmms: VmmPool::start(launcher, config.vmm_pool),
+            networks: Networks::start(&config.network)?,
             cgroups,
             facts: Facts::read(),
             cpu: HostCpu::default(),

@@ -168,13 +168,13 @@ async fn features_that_this_cpu_lacks(host: Arc<Host>) -> Result {
 
 async fn another_version(host: Arc<Host>) -> Result {
     let copy = copy(&host).await?;
-    copy.rewrite_manifest(|manifest| manifest["format_version"] = json!(2))?;
+    copy.rewrite_manifest(|manifest| manifest["format_version"] = json!(3))?;
     let status = refusal(&copy).await?.context("it was restored")?;
     ensure!(
         matches!(status.code(), Code::DataLoss | Code::FailedPrecondition),
         "{status:?}"
     );
-    ensure!(status.message().contains('2'), "{status:?}");
+    ensure!(status.message().contains('3'), "{status:?}");
     Ok(())
 }
 
@@ -186,6 +186,7 @@ async fn impossible_machines(host: Arc<Host>) -> Result {
         ("/description/machine/memory_bytes", json!(1_u64 << 60)),
         ("/description/machine/memory_bytes", json!(MEMORY * 2)),
         ("/description/machine/disks", json!([])),
+        ("/description/machine/network", json!(false)),
     ] {
         let copy = copy(&host).await?;
         copy.rewrite_manifest(|manifest| {

@@ -7,6 +7,8 @@ pub mod auth;
 pub mod broken_off;
 pub mod files;
 pub mod host;
+pub mod network;
+pub mod networks;
 pub mod page;
 pub mod processes;
 pub mod relay;

@@ -7,6 +7,7 @@ use ::snapshots::manifest::Manifest;
 use ::snapshots::{SnapshotId, SnapshotName};
 use protocol::hostd::v1 as wire;
 
+use super::network;
 use crate::error::{Error, Result};
 use crate::sandbox::record::{Failure, Phase, Record, Stage, State};
 use crate::sandbox::spec::{Source, Spec};
@@ -14,9 +15,6 @@ use crate::sandbox::spec::{Source, Spec};
 /// A client's request, not yet checked for what only [`Spec::check`] knows.
 pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
     use wire::create_sandbox_request::Source as WireSource;
-    if request.network.is_some() {
-        return Err(Error::NetworkUnavailable);
-    }
     let vcpus = (request.vcpus != 0).then_some(request.vcpus);
     let memory_bytes = (request.memory_bytes != 0).then_some(request.memory_bytes);
     let source = match request.source {
@@ -50,6 +48,7 @@ pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
             .boot_timeout
             .map(|value| duration("boot_timeout", value))
             .transpose()?,
+        network: request.network.map(network::spec),
     })
 }
 

@@ -14,6 +14,7 @@ use super::record::{Phase, Record, StopReason};
 use super::{COMMAND_QUEUE, Command, Expiry, Sandbox, Shared};
 use crate::agent::barrier::Identity;
 use crate::error::{Context, Error, Result, chain};
+use crate::network::NetworkSpec;
 use crate::services::{Event, Services};
 
 /// When a step fails because the vmm is dying, its death is noticed within this, and is the better reason.
@@ -25,6 +26,7 @@ pub struct Actor {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: Plan,
     pub(super) identity: Identity,
+    pub(super) network: Option<NetworkSpec>,
     pub(super) boot_timeout: Duration,
     record: watch::Sender<Arc<Record>>,
     /// Counts against the host's limit for as long as anything of the sandbox is there.
@@ -39,6 +41,8 @@ pub struct Birth {
     pub plan: Plan,
     /// Who it will be.
     pub identity: Identity,
+    /// What it may reach; nothing when absent.
+    pub network: Option<NetworkSpec>,
     /// How long its guest may take.
     pub boot_timeout: Duration,
     /// When it ends by itself, counted from now.
@@ -59,6 +63,7 @@ impl Actor {
         let shared = Arc::new(Shared {
             id: birth.record.id.clone(),
             agent: OnceLock::new(),
+            network: OnceLock::new(),
             open: watch::Sender::new(false),
             expires: watch::Sender::new(expiry),
             kill: CancellationToken::new(),
@@ -70,6 +75,7 @@ impl Actor {
             shared: shared.clone(),
             plan: birth.plan,
             identity: birth.identity,
+            network: birth.network,
             boot_timeout: birth.boot_timeout,
             record: publisher,
             _permit: birth.permit,

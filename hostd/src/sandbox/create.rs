@@ -20,13 +20,25 @@ impl Actor {
         let mut stages = Stages::start();
         let without_console = |end| (end, String::new());
         let template = self.template(&mut stages).await.map_err(without_console)?;
-        let (machine, parts) = Machine::prepare(&self.services, &self.shared.id, &self.plan)
+        let (machine, parts) = self
+            .prepare()
             .map_err(|error| without_console(End::Fault(error)))?;
         stages.done("spawn_vmm");
         match self.bring_up(&machine, parts, template, &mut stages).await {
             Ok(()) => Ok(machine),
             Err(end) => Err((end, machine.dismantle().await)),
         }
+    }
+
+    fn prepare(&self) -> Result<(Machine, Parts)> {
+        let Self {
+            services,
+            shared,
+            plan,
+            network,
+            ..
+        } = self;
+        Machine::prepare(services, &shared.id, plan, network.as_ref())
     }
 
     async fn template(&self, stages: &mut Stages) -> Result<Option<Arc<Template>>, End> {
@@ -61,8 +73,16 @@ impl Actor {
         };
         let agent = self.or_end(machine, connecting).await?;
         stages.done("agent_connect");
-        self.or_end(machine, agent.enter(&self.identity, false))
-            .await?;
+        let attachment = machine.network().filter(|_| self.network.is_some());
+        let mut identity = self.identity.clone();
+        if let Some(attachment) = attachment {
+            identity.authority_pem = attachment.authority_pem().to_owned();
+        }
+        self.or_end(machine, agent.enter(&identity, false)).await?;
+        if let Some(attachment) = attachment {
+            self.or_end(machine, machine.unmute()).await?;
+            let _ = self.shared.network.set(attachment.clone());
+        }
         stages.done("barrier");
         // It is empty until here: the actor is the only one who sets it, and does so once.
         let _ = self.shared.agent.set(agent);

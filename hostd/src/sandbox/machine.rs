@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use snapshots::store::Snapshot;
 use snapshots::template::Template;
@@ -17,6 +18,7 @@ use super::plan::Plan;
 use super::record::Stage;
 use crate::error::{Context, Error, Result, chain};
 use crate::id::SandboxId;
+use crate::network::{Attachment, NetworkSpec};
 use crate::services::Services;
 use crate::store::store_error;
 use crate::vmm::calls::{self, Disk, SaveFiles, Saved};
@@ -31,6 +33,7 @@ pub struct Machine {
     vmm: Vmm,
     console: Console,
     directory: RunDirectory,
+    network: Option<Arc<Attachment>>,
 }
 
 /// What goes to the vmm and is not kept.
@@ -39,11 +42,17 @@ pub struct Parts {
     vsock_listener: OwnedFd,
     console: OwnedFd,
     overlay: OwnedFd,
+    tap: Option<OwnedFd>,
 }
 
 impl Machine {
     /// Takes a vmm process and makes everything around it.
-    pub fn prepare(services: &Services, id: &SandboxId, plan: &Plan) -> Result<(Self, Parts)> {
+    pub fn prepare(
+        services: &Services,
+        id: &SandboxId,
+        plan: &Plan,
+        network: Option<&NetworkSpec>,
+    ) -> Result<(Self, Parts)> {
         let directory = RunDirectory::make(services.state_dir.sandbox(id))
             .doing(|| "making the sandbox's directory".into())?;
         let listener =
@@ -52,18 +61,27 @@ impl Machine {
             .unnamed_file()
             .doing(|| "making the sandbox's disk".into())?;
         let (console, writer) = Console::open().doing(|| "making the console".into())?;
+        let (network, tap) = match &services.networks {
+            Some(networks) if plan.network => {
+                let (attachment, tap) = networks.attach(id, network)?;
+                (Some(attachment), Some(tap))
+            }
+            _ => (None, None),
+        };
         let vmm = services.vmms.take().doing(|| "starting a vmm".into())?;
         vmm.limit_memory(plan.memory_bytes);
         let parts = Parts {
             vsock_listener: listener.into(),
             console: writer,
             overlay,
+            tap,
         };
         Ok((
             Self {
                 vmm,
                 console,
                 directory,
+                network,
             },
             parts,
         ))
@@ -154,6 +172,19 @@ impl Machine {
         })
     }
 
+    /// Its network, if it has one.
+    pub fn network(&self) -> Option<&Arc<Attachment>> {
+        self.network.as_ref()
+    }
+
+    /// Lets its network card be heard.
+    pub async fn unmute(&self) -> Result<()> {
+        self.vmm
+            .set_muted(false)
+            .await
+            .map_err(|error| vmm_error("letting the network card be heard", error))
+    }
+
     /// The process.
     pub fn vmm(&self) -> &Vmm {
         &self.vmm
@@ -167,6 +198,9 @@ impl Machine {
     /// Ends the process, removes everything, and returns the last of the console.
     pub async fn dismantle(self) -> String {
         self.vmm.destroy().await;
+        if let Some(network) = &self.network {
+            network.close().await;
+        }
         let output = self.console.last_output().await;
         drop(self.directory);
         output
@@ -194,6 +228,7 @@ impl Machine {
             ],
             vsock_listener: parts.vsock_listener,
             console: parts.console,
+            net: parts.tap.map(|tap| calls::Net { tap, muted: true }),
         })
     }
 }

@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::id::SandboxId;
+use crate::network::Attachment;
 use crate::vmm::calls::Counters;
 use record::{Phase, Record};
 use snapshot::{SnapshotRequest, SnapshotTaken};
@@ -70,6 +71,7 @@ pub struct Sandbox {
 pub(crate) struct Shared {
     id: SandboxId,
     agent: OnceLock<Agent>,
+    network: OnceLock<Arc<Attachment>>,
     /// Whether the agent takes calls: not before the barrier, and not while frozen.
     open: watch::Sender<bool>,
     /// When it ends by itself.
@@ -122,6 +124,11 @@ impl Sandbox {
     /// As it is now.
     pub fn record(&self) -> Arc<Record> {
         self.record.borrow().clone()
+    }
+
+    /// Its network, when it has one and has passed its barrier.
+    pub fn network(&self) -> Option<&Arc<Attachment>> {
+        self.shared.network.get()
     }
 
     /// Waits until it has ended and all it held is gone.

@@ -18,6 +18,8 @@ pub struct Plan {
     pub vcpus: u32,
     /// Guest memory in bytes.
     pub memory_bytes: u64,
+    /// Whether it has a network card.
+    pub network: bool,
     /// How it comes to life.
     pub start: Start,
 }
@@ -37,9 +39,9 @@ pub enum Start {
 impl Plan {
     /// Finds what the request names.
     pub async fn resolve(services: &Services, spec: &Spec) -> Result<Self> {
-        match &spec.source {
+        let plan = match &spec.source {
             Source::Snapshot(reference) => {
-                Self::of_snapshot(services, services.store.find(reference).await?).await
+                Self::of_snapshot(services, services.store.find(reference).await?).await?
             }
             Source::Image {
                 name,
@@ -55,14 +57,25 @@ impl Plan {
                 let cmdline = format!("{} {extra_cmdline}", image.defaults.cmdline)
                     .trim()
                     .to_owned();
-                Ok(Self {
+                Self {
                     image,
                     vcpus,
                     memory_bytes,
+                    network: services.networks.is_some(),
                     start: Start::Boot { cmdline },
-                })
+                }
             }
+        };
+        if (plan.network || spec.network.is_some()) && services.networks.is_none() {
+            return Err(Error::NetworkUnavailable);
         }
+        if spec.network.is_some() && !plan.network {
+            return Err(Error::invalid(
+                "network",
+                "the snapshot is of a machine without a network card",
+            ));
+        }
+        Ok(plan)
     }
 
     async fn of_snapshot(services: &Services, snapshot: Arc<Snapshot>) -> Result<Self> {
@@ -98,6 +111,7 @@ impl Plan {
             image,
             vcpus: machine.vcpus,
             memory_bytes: machine.memory_bytes,
+            network: machine.network,
             start: Start::Restore(snapshot),
         })
     }

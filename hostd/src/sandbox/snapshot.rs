@@ -167,6 +167,7 @@ impl Actor {
                         read_only: false,
                     },
                 ],
+                network: self.plan.network,
             },
             image: manifest::Image {
                 name: image.name.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::network::NetworkSpec;
 
 /// Labels of a sandbox or snapshot.
 pub const MAX_LABELS: usize = 64;
@@ -48,6 +49,8 @@ pub struct Spec {
     pub hostname: Option<String>,
     /// How long the guest may take; the host's setting when absent.
     pub boot_timeout: Option<Duration>,
+    /// What it may reach; nothing when absent.
+    pub network: Option<NetworkSpec>,
 }
 
 /// What a sandbox is made from.
@@ -78,6 +81,9 @@ impl Spec {
         }
         check_duration("timeout", self.timeout, MAX_TIMEOUT)?;
         check_duration("boot_timeout", self.boot_timeout, MAX_BOOT_TIMEOUT)?;
+        if let Some(network) = &self.network {
+            network.policy()?;
+        }
         match &self.source {
             Source::Snapshot(reference) if reference.is_empty() => {
                 Err(Error::invalid("snapshot", "is empty; give an id or a name"))

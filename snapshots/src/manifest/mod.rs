@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"blake3":"<64 digits>","manifest":{
-//!   "format_version": 1,
+//!   "format_version": 2,
 //!   …
 //! }}
 //! ```
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Digest, SnapshotId};
 
 /// The version that this code writes and the only one it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// All that `manifest.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// In PCI order: `/dev/vda`, `/dev/vdb`, …; at most 8.
     pub disks: Vec<Disk>,
+    /// Whether it has a network card.
+    pub network: bool,
 }
 
 /// One disk.

@@ -108,6 +108,7 @@ fn check_machine(machine: &Machine) -> Checked {
         vcpus,
         memory_bytes,
         disks,
+        network: _,
     } = machine;
     ensure((1..=MAX_VCPUS).contains(vcpus), "machine.vcpus", || {
         format!("is {vcpus}, not 1..={MAX_VCPUS}")

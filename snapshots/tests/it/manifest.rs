@@ -70,10 +70,10 @@ fn cut_anywhere_it_is_refused() {
 
 #[test]
 fn a_later_version_is_named_whatever_else_it_has() {
-    let bytes = sealed(r#"{"format_version": 2, "new": {"things": []}}"#);
+    let bytes = sealed(r#"{"format_version": 3, "new": {"things": []}}"#);
     assert!(matches!(
         Manifest::decode(&bytes),
-        Err(ManifestError::Version { found: 2 })
+        Err(ManifestError::Version { found: 3 })
     ));
 }
 

@@ -66,6 +66,7 @@ pub fn description(created_at_unix_ms: u64) -> Description {
                     read_only: false,
                 },
             ],
+            network: true,
         },
         image: Image {
             name: "default".into(),

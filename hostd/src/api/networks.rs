@@ -1,0 +1,108 @@
+//! Networks.
+
+use egress::audit::{Decision, Event, Subscription};
+use futures::stream;
+use protocol::hostd::v1 as wire;
+use protocol::hostd::v1::networks_server::Networks as Service;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
+
+use super::{Answers, Response, network};
+use crate::error::{Error, Result};
+use crate::sandboxes::Sandboxes;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct NetworksApi {
+    /// All sandboxes.
+    pub sandboxes: Sandboxes,
+}
+
+#[tonic::async_trait]
+impl Service for NetworksApi {
+    type WatchStream = Answers<wire::NetworkDecision>;
+
+    async fn get(&self, request: Request<wire::GetNetworkRequest>) -> Response<wire::NetworkStatus> {
+        self.status(&request.into_inner().sandbox_id).await
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<wire::SetPolicyRequest>,
+    ) -> Response<wire::NetworkStatus> {
+        let request = request.into_inner();
+        let policy = network::policy(request.policy.unwrap_or_default());
+        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let attachment = sandbox.network().ok_or(Error::NetworkUnavailable)?;
+        attachment.set_policy(policy)?;
+        self.status(&request.sandbox_id).await
+    }
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchNetworkRequest>,
+    ) -> Response<Self::WatchStream> {
+        let wanted = request.into_inner().sandbox_id;
+        let services = self.sandboxes.services();
+        let networks = services.networks.as_ref().ok_or(Error::NetworkUnavailable)?;
+        if !wanted.is_empty() {
+            self.sandboxes.record(&wanted).await?;
+        }
+        let watcher = Watcher {
+            decisions: networks.decisions().subscribe(),
+            wanted,
+            all_ended: services.all_ended.clone(),
+            over: false,
+        };
+        Ok(tonic::Response::new(watcher.stream()))
+    }
+}
+
+impl NetworksApi {
+    async fn status(&self, id: &str) -> Response<wire::NetworkStatus> {
+        let sandbox = self.sandboxes.living_one(id).await?;
+        let attachment = sandbox.network().ok_or(Error::NetworkUnavailable)?;
+        Ok(tonic::Response::new(network::status(id, attachment)))
+    }
+}
+
+/// Turns the decisions about all sandboxes into one client's stream.
+struct Watcher {
+    decisions: Subscription,
+    wanted: String,
+    all_ended: CancellationToken,
+    over: bool,
+}
+
+impl Watcher {
+    fn stream(self) -> Answers<wire::NetworkDecision> {
+        Box::pin(stream::unfold(self, |mut watcher| async move {
+            watcher.next().await.map(|item| (item, watcher))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<Result<wire::NetworkDecision, Status>> {
+        while !self.over {
+            let event = tokio::select! {
+                biased;
+                event = self.decisions.next() => event?,
+                () = self.all_ended.cancelled() => return None,
+            };
+            match event {
+                Event::Decision(decision) if self.wants(&decision) => {
+                    return Some(Ok(network::decision(&decision)));
+                }
+                Event::Decision(_) => {}
+                Event::Lost(count) => {
+                    self.over = true;
+                    return Some(Err(Error::WatchLagged(count).into()));
+                }
+            }
+        }
+        None
+    }
+
+    fn wants(&self, decision: &Decision) -> bool {
+        self.wanted.is_empty() || *self.wanted == *decision.sandbox
+    }
+}
