@@ -119,6 +119,15 @@ pub enum Error {
     /// hostd has no networks to give.
     #[error("this hostd runs without networks")]
     NetworkUnavailable,
+    /// The sandbox has no secret of this name.
+    #[error("the sandbox has no secret {0:?}")]
+    SecretNotFound(String),
+    /// The secrets of the saved sandbox are not known any more.
+    #[error(
+        "the secrets of the sandbox that was saved as {0} are not known: they are kept in memory alone, \
+         by the hostd that took the snapshot; give them again"
+    )]
+    SecretsNotKept(String),
     /// The client did not show the token that is wanted.
     #[error("send the token of hostd's --token-file as `authorization: Bearer TOKEN`")]
     Unauthenticated,

@@ -1,6 +1,6 @@
 //! All sandboxes: the living ones as handles, the ended ones as records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -58,16 +58,17 @@ impl Sandboxes {
         let plan = Plan::resolve(&self.services, &spec).await?;
         let id = SandboxId::generate();
         let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
-        let mut env = match &spec.network {
-            Some(_) => network::variables(),
-            None => BTreeMap::new(),
-        };
+        let network = spec
+            .network
+            .map(|network| self.services.resolve_network(network, &plan));
+        let network = network.transpose()?;
+        let mut env = network.as_ref().map(network::variables).unwrap_or_default();
         env.extend(spec.env);
         let birth = Birth {
             record: first_record(id, spec.labels, &plan),
             plan,
             identity: Identity::fresh(hostname, env),
-            network: spec.network,
+            network,
             boot_timeout: spec
                 .boot_timeout
                 .unwrap_or(self.services.config.boot_timeout),
@@ -199,7 +200,7 @@ fn parse(id: &str) -> Result<SandboxId> {
 
 fn first_record(
     id: SandboxId,
-    labels: BTreeMap<String, String>,
+    labels: std::collections::BTreeMap<String, String>,
     plan: &Plan,
 ) -> Record {
     Record {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use protocol::hostd::v1::files_server::FilesServer;
 use protocol::hostd::v1::host_server::HostServer;
+use protocol::hostd::v1::networks_server::NetworksServer;
 use protocol::hostd::v1::processes_server::ProcessesServer;
 use protocol::hostd::v1::sandboxes_server::SandboxesServer;
 use protocol::hostd::v1::snapshots_server::SnapshotsServer;
@@ -28,6 +29,7 @@ use crate::api::auth::Auth;
 use crate::api::broken_off::tell_resets;
 use crate::api::files::FilesApi;
 use crate::api::host::HostApi;
+use crate::api::networks::NetworksApi;
 use crate::api::processes::ProcessesApi;
 use crate::api::sandboxes::SandboxesApi;
 use crate::api::snapshots::SnapshotsApi;
@@ -55,6 +57,7 @@ const SERVICES: &[&str] = &[
     protocol::hostd::v1::processes_server::SERVICE_NAME,
     protocol::hostd::v1::files_server::SERVICE_NAME,
     protocol::hostd::v1::snapshots_server::SERVICE_NAME,
+    protocol::hostd::v1::networks_server::SERVICE_NAME,
     protocol::hostd::v1::host_server::SERVICE_NAME,
 ];
 
@@ -242,6 +245,9 @@ async fn routes(
         sandboxes: sandboxes.clone()
     })))
     .add_service(limited!(SnapshotsServer::new(SnapshotsApi {
+        sandboxes: sandboxes.clone()
+    })))
+    .add_service(limited!(NetworksServer::new(NetworksApi {
         sandboxes: sandboxes.clone()
     })))
     .add_service(limited!(HostServer::new(HostApi {

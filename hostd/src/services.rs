@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use snapshots::store::Store;
+use egress::secrets::Bindings;
+use snapshots::store::{Snapshot, Store};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::database::Database;
-use crate::error::chain;
+use crate::error::{Error, chain};
 use crate::host::cgroup::Cgroups;
 use crate::host::cpu::{Cpu, HostCpu};
 use crate::host::facts::Facts;
 use crate::images::Images;
-use crate::network::{NetworkError, Networks};
+use crate::network::{NetworkError, NetworkSpec, Networks, ResolvedNetwork};
+use crate::sandbox::plan::{Plan, Start};
 use crate::sandbox::record::Record;
 use crate::state_dir::StateDir;
 use crate::store::SnapshotStore;
@@ -129,6 +131,31 @@ impl Services {
             let _ = ahead.cpu().await;
         });
         Ok(services)
+    }
+
+    /// A client's network for a sandbox of this plan.
+    pub fn resolve_network(
+        &self,
+        spec: NetworkSpec,
+        plan: &Plan,
+    ) -> crate::error::Result<ResolvedNetwork> {
+        let networks = self.networks.as_ref().ok_or(Error::NetworkUnavailable)?;
+        let Start::Restore(snapshot) = &plan.start else {
+            return spec.resolve(None);
+        };
+        let id = &snapshot.manifest().id;
+        let kept = networks.kept.of(id);
+        if spec.inherit && kept.is_none() {
+            return Err(Error::SecretsNotKept(id.to_string()));
+        }
+        spec.resolve(kept.as_deref())
+    }
+
+    /// A sandbox with these secrets was saved.
+    pub fn keep_secrets(&self, snapshot: &Snapshot, secrets: Arc<Bindings>) {
+        if let Some(networks) = &self.networks {
+            networks.kept.keep(snapshot.manifest().id.clone(), secrets);
+        }
     }
 
     /// What a guest's CPU can have here, if that can be known.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::MAX_MESSAGE_BYTES;
 use protocol::hostd::v1::files_client::FilesClient;
 use protocol::hostd::v1::host_client::HostClient;
+use protocol::hostd::v1::networks_client::NetworksClient;
 use protocol::hostd::v1::processes_client::ProcessesClient;
 use protocol::hostd::v1::sandboxes_client::SandboxesClient;
 use protocol::hostd::v1::snapshots_client::SnapshotsClient;
@@ -50,6 +51,11 @@ impl Clients {
     /// Files.
     pub fn files(&self) -> FilesClient<Channel> {
         FilesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Networks.
+    pub fn networks(&self) -> NetworksClient<Channel> {
+        NetworksClient::new(self.channel())
     }
 
     /// Snapshots.

@@ -1,16 +1,30 @@
 //! Messages of networks and domain types, one into the other.
 
+use std::num::NonZeroU32;
+
 use egress::audit::{Decision, Moment};
 use egress::policy::{Fallback, PolicySpec};
+use egress::secrets::{Headers, Hosts, Secret, SecretValue, Surface};
 use protocol::hostd::v1 as wire;
 
-use crate::network::{Attachment, NetworkSpec};
+use crate::error::{Error, Result, chain};
+use crate::network::{Attachment, NetworkLimits, NetworkSpec, SecretSpec};
 
-/// A client's request, not yet checked.
-pub fn spec(network: wire::Network) -> NetworkSpec {
-    NetworkSpec {
+/// A client's request; its policy is not yet checked.
+pub fn spec(network: wire::Network) -> Result<NetworkSpec> {
+    let inherit = network.inheritance() == wire::SecretInheritance::Inherit;
+    let limits = network.limits.unwrap_or_default();
+    Ok(NetworkSpec {
         policy: policy(network.policy.unwrap_or_default()),
-    }
+        secrets: secrets(network.secrets)?,
+        inherit,
+        limits: NetworkLimits {
+            egress_bytes: limits.egress_bytes_per_second,
+            ingress_bytes: limits.ingress_bytes_per_second,
+            egress_packets: limits.egress_packets_per_second,
+            ingress_packets: limits.ingress_packets_per_second,
+        },
+    })
 }
 
 /// A policy, not yet checked.
@@ -25,9 +39,86 @@ pub fn policy(policy: wire::NetworkPolicy) -> PolicySpec {
     }
 }
 
+/// A client's secrets.
+pub fn secrets(secrets: Vec<wire::Secret>) -> Result<Vec<SecretSpec>> {
+    secrets.into_iter().map(secret).collect()
+}
+
+fn secret(secret: wire::Secret) -> Result<SecretSpec> {
+    let name = variable(&secret.name)?;
+    let wrong = |problem: String| invalid(&secret.name, problem);
+    let Some(wire::secret::Material::Value(value)) = secret.material else {
+        return Err(wrong("has no value".into()));
+    };
+    let value = SecretValue::new(value).map_err(|error| wrong(error.to_string()))?;
+    let hosts = Hosts::parse(&secret.hosts).map_err(|error| wrong(chain(&error)))?;
+    let placeholder = match secret.placeholder.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| wrong(chain(&error)))?),
+    };
+    let surface = surface(secret.surface.unwrap_or_default()).map_err(wrong)?;
+    Ok(SecretSpec {
+        name,
+        value,
+        hosts,
+        surface,
+        placeholder,
+    })
+}
+
+/// A secret's name is that of a variable.
+fn variable(name: &str) -> Result<egress::audit::SecretName> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let problem = "is no name for a variable: letters, digits and `_`, not beginning with a digit";
+    if name.starts_with(|first: char| first.is_ascii_digit()) || !name.bytes().all(known) {
+        return Err(invalid(name, problem.into()));
+    }
+    name.parse().map_err(|_| invalid(name, problem.into()))
+}
+
+/// What is wrong with a secret. A name that is none may be a value by mistake, and is not repeated.
+fn invalid(name: &str, problem: String) -> Error {
+    let name = name.parse::<egress::audit::SecretName>();
+    let name = name.map_or_else(|_| "a secret".into(), |name| name.to_string());
+    Error::invalid("network.secrets", format!("{name} {problem}"))
+}
+
+fn surface(surface: wire::SecretSurface) -> Result<Surface, String> {
+    let methods = surface.methods.iter().map(|method| method.parse());
+    let names = surface.headers.iter().map(|name| name.parse());
+    let names: Vec<_> = names
+        .collect::<Result<_, _>>()
+        .map_err(|_| "has a header's name that is none")?;
+    Ok(Surface {
+        methods: methods
+            .collect::<Result<_, _>>()
+            .map_err(|_| "has a method that is none")?,
+        path_prefixes: surface.path_prefixes,
+        headers: match (surface.no_headers, names.is_empty()) {
+            (true, true) => Headers::None,
+            (true, false) => return Err("has headers, and none of them".into()),
+            (false, true) => Headers::All,
+            (false, false) => Headers::Named(names),
+        },
+        path: surface.path,
+        query: surface.query,
+        body: surface.body,
+        websocket: surface.websocket,
+        max_uses: NonZeroU32::new(surface.max_uses),
+        plaintext: surface.plaintext,
+    })
+}
+
 /// A network as clients see it.
 pub fn status(sandbox_id: &str, attachment: &Attachment) -> wire::NetworkStatus {
     let policy = attachment.policy();
+    let bindings = attachment.secrets();
+    let mut secrets: Vec<_> = bindings
+        .secrets()
+        .iter()
+        .map(|secret| shown(secret))
+        .collect();
+    secrets.sort_by(|one, other| one.name.cmp(&other.name));
     wire::NetworkStatus {
         sandbox_id: sandbox_id.to_owned(),
         policy: Some(wire::NetworkPolicy {
@@ -35,7 +126,58 @@ pub fn status(sandbox_id: &str, attachment: &Attachment) -> wire::NetworkStatus 
             deny: policy.deny,
             allow_by_default: policy.fallback == Fallback::Allow,
         }),
+        secrets,
+        limits: Some(limits(attachment.limits())),
         ca_certificate_pem: attachment.authority_pem().to_owned(),
+        counts: Some(counts(attachment)),
+    }
+}
+
+fn limits(limits: NetworkLimits) -> wire::NetworkLimits {
+    wire::NetworkLimits {
+        egress_bytes_per_second: limits.egress_bytes,
+        ingress_bytes_per_second: limits.ingress_bytes,
+        egress_packets_per_second: limits.egress_packets,
+        ingress_packets_per_second: limits.ingress_packets,
+    }
+}
+
+fn counts(attachment: &Attachment) -> wire::NetworkCounts {
+    let figures = attachment.figures();
+    let (connections, dropped) = (figures.connections, figures.dropped);
+    wire::NetworkCounts {
+        connections: connections.accepted,
+        limited: connections.limited,
+        refused: connections.refused,
+        failed: connections.failed,
+        passed: connections.passed,
+        opened: connections.opened,
+        dropped_packets: dropped.fragments + dropped.spoofed + dropped.floods + dropped.others,
+    }
+}
+
+/// A secret without its value.
+fn shown(secret: &Secret) -> wire::SecretStatus {
+    let surface = secret.surface();
+    wire::SecretStatus {
+        name: secret.name().to_string(),
+        hosts: secret.hosts().texts().collect(),
+        placeholder: secret.placeholder().to_string(),
+        surface: Some(wire::SecretSurface {
+            methods: surface.methods.iter().map(ToString::to_string).collect(),
+            path_prefixes: surface.path_prefixes.clone(),
+            headers: match &surface.headers {
+                Headers::Named(names) => names.iter().map(ToString::to_string).collect(),
+                Headers::All | Headers::None => Vec::new(),
+            },
+            no_headers: surface.headers == Headers::None,
+            path: surface.path,
+            query: surface.query,
+            body: surface.body,
+            websocket: surface.websocket,
+            max_uses: surface.max_uses.map_or(0, NonZeroU32::get),
+            plaintext: surface.plaintext,
+        }),
     }
 }
 
@@ -45,35 +187,65 @@ pub fn decision(decision: &Decision) -> wire::NetworkDecision {
         time: Some(decision.time.into()),
         sandbox_id: decision.sandbox.to_string(),
         protocol: decision.protocol.to_string(),
-        host: decision
-            .host
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        host: text(decision.host.as_ref()),
         port: decision.port.into(),
-        address: decision
-            .address
-            .map(|address| address.to_string())
-            .unwrap_or_default(),
-        method: decision
-            .method
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        path: decision
-            .path
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        address: text(decision.address.as_ref()),
+        method: text(decision.method.as_ref()),
+        path: text(decision.path.as_ref()),
         secrets: decision.secrets.iter().map(ToString::to_string).collect(),
         outcome: decision.outcome.to_string(),
-        reason: decision
-            .reason
-            .as_ref()
-            .map(|reason| reason.code().to_owned())
-            .unwrap_or_default(),
+        reason: text(decision.reason.as_ref()),
         ended: decision.moment == Moment::Ended,
         bytes_up: decision.bytes_up,
         bytes_down: decision.bytes_down,
+    }
+}
+
+fn text(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> wire::Secret {
+        wire::Secret {
+            name: "API_KEY".into(),
+            material: Some(wire::secret::Material::Value(b"sk-live-123456".to_vec())),
+            hosts: vec!["api.example".into()],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_wrong_is_named_and_not_shown() {
+        assert!(secret(key()).is_ok());
+        let wrong: [fn(&mut wire::Secret); 7] = [
+            |s| s.name = "1KEY".into(),
+            |s| s.name = "sk-live-123456".into(),
+            |s| s.name = String::new(),
+            |s| s.material = None,
+            |s| s.material = Some(wire::secret::Material::Value(b"short".to_vec())),
+            |s| s.hosts = vec!["*".into()],
+            |s| s.placeholder = "sk-live-123456".into(),
+        ];
+        for change in wrong {
+            let mut broken = key();
+            change(&mut broken);
+            let text = secret(broken).unwrap_err().to_string();
+            assert!(!text.contains("123456"), "{text}");
+        }
+    }
+
+    #[test]
+    fn contradicting_headers_are_refused() {
+        let both = wire::SecretSurface {
+            headers: vec!["x-key".into()],
+            no_headers: true,
+            ..Default::default()
+        };
+        assert!(surface(both).is_err());
+        assert_eq!(surface(Default::default()).unwrap(), Surface::default());
     }
 }

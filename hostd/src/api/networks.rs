@@ -1,5 +1,7 @@
 //! Networks.
 
+use std::sync::Arc;
+
 use egress::audit::{Decision, Event, Subscription};
 use futures::stream;
 use protocol::hostd::v1 as wire;
@@ -9,6 +11,7 @@ use tonic::{Request, Status};
 
 use super::{Answers, Response, network};
 use crate::error::{Error, Result};
+use crate::network::Attachment;
 use crate::sandboxes::Sandboxes;
 
 /// The service.
@@ -22,8 +25,13 @@ pub struct NetworksApi {
 impl Service for NetworksApi {
     type WatchStream = Answers<wire::NetworkDecision>;
 
-    async fn get(&self, request: Request<wire::GetNetworkRequest>) -> Response<wire::NetworkStatus> {
-        self.status(&request.into_inner().sandbox_id).await
+    async fn get(
+        &self,
+        request: Request<wire::GetNetworkRequest>,
+    ) -> Response<wire::NetworkStatus> {
+        let id = request.into_inner().sandbox_id;
+        let attachment = self.attachment(&id).await?;
+        Ok(status(&id, &attachment))
     }
 
     async fn set_policy(
@@ -32,10 +40,29 @@ impl Service for NetworksApi {
     ) -> Response<wire::NetworkStatus> {
         let request = request.into_inner();
         let policy = network::policy(request.policy.unwrap_or_default());
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
-        let attachment = sandbox.network().ok_or(Error::NetworkUnavailable)?;
+        let attachment = self.attachment(&request.sandbox_id).await?;
         attachment.set_policy(policy)?;
-        self.status(&request.sandbox_id).await
+        Ok(status(&request.sandbox_id, &attachment))
+    }
+
+    async fn put_secrets(
+        &self,
+        request: Request<wire::PutSecretsRequest>,
+    ) -> Response<wire::NetworkStatus> {
+        let request = request.into_inner();
+        let attachment = self.attachment(&request.sandbox_id).await?;
+        attachment.put_secrets(&network::secrets(request.secrets)?)?;
+        Ok(status(&request.sandbox_id, &attachment))
+    }
+
+    async fn remove_secret(
+        &self,
+        request: Request<wire::RemoveSecretRequest>,
+    ) -> Response<wire::NetworkStatus> {
+        let request = request.into_inner();
+        let attachment = self.attachment(&request.sandbox_id).await?;
+        attachment.remove_secret(&request.name)?;
+        Ok(status(&request.sandbox_id, &attachment))
     }
 
     async fn watch(
@@ -44,7 +71,10 @@ impl Service for NetworksApi {
     ) -> Response<Self::WatchStream> {
         let wanted = request.into_inner().sandbox_id;
         let services = self.sandboxes.services();
-        let networks = services.networks.as_ref().ok_or(Error::NetworkUnavailable)?;
+        let networks = services
+            .networks
+            .as_ref()
+            .ok_or(Error::NetworkUnavailable)?;
         if !wanted.is_empty() {
             self.sandboxes.record(&wanted).await?;
         }
@@ -59,11 +89,14 @@ impl Service for NetworksApi {
 }
 
 impl NetworksApi {
-    async fn status(&self, id: &str) -> Response<wire::NetworkStatus> {
+    async fn attachment(&self, id: &str) -> Result<Arc<Attachment>> {
         let sandbox = self.sandboxes.living_one(id).await?;
-        let attachment = sandbox.network().ok_or(Error::NetworkUnavailable)?;
-        Ok(tonic::Response::new(network::status(id, attachment)))
+        sandbox.network().cloned().ok_or(Error::NetworkUnavailable)
     }
+}
+
+fn status(id: &str, attachment: &Attachment) -> tonic::Response<wire::NetworkStatus> {
+    tonic::Response::new(network::status(id, attachment))
 }
 
 /// Turns the decisions about all sandboxes into one client's stream.

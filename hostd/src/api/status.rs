@@ -99,6 +99,8 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
         Error::NoFirstMessage(_) => plain(Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
         Error::BrokenOff => plain(Code::Aborted, "CLIENT_BROKE_OFF"),
         Error::Unauthenticated => plain(Code::Unauthenticated, "UNAUTHENTICATED"),
+        Error::SecretNotFound(_) => plain(Code::NotFound, "SECRET_NOT_FOUND"),
+        Error::SecretsNotKept(_) => plain(Code::FailedPrecondition, "SECRETS_NOT_KEPT"),
         Error::NetworkUnavailable => plain(Code::FailedPrecondition, "NETWORK_UNAVAILABLE"),
         Error::Memory { needed, .. } => with(
             Code::ResourceExhausted,

@@ -48,7 +48,7 @@ pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
             .boot_timeout
             .map(|value| duration("boot_timeout", value))
             .transpose()?,
-        network: request.network.map(network::spec),
+        network: request.network.map(network::spec).transpose()?,
     })
 }
 

@@ -14,6 +14,7 @@ pub enum NetworkMode {
     Auto,
     /// hostd does not start without
     On,
+    /// They have none
     Off,
 }
 

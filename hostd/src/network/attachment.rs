@@ -1,25 +1,36 @@
 //! One sandbox's network.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use egress::gate::{Egress, Gate, Limits, Shared, Sockets};
+use egress::gate::{Counts, Egress, Gate, Shared, Sockets};
 use egress::intercept::authority::Authority;
-use egress::policy::{Policy, PolicySpec};
-use net::{Namespace, Network};
+use egress::policy::PolicySpec;
+use egress::secrets::{Bindings, Vault};
+use net::{Dropped, Namespace, Network};
 
-use super::spec::parse_policy;
-use super::{NetworkSpec, Tap};
+use super::Tap;
+use super::spec::{NetworkLimits, ResolvedNetwork, SecretSpec, parse_policy, secrets};
 use crate::error::{Error, Result, chain};
 use crate::id::SandboxId;
 
 /// A running gate and the namespace behind it. Closing it ends all connections.
 pub struct Attachment {
     shared: Arc<Shared>,
-    gate: Gate,
+    gate: Mutex<Option<Gate>>,
     namespace: Namespace,
     authority_pem: String,
+    limits: NetworkLimits,
     /// As a client wrote it.
     policy: Mutex<PolicySpec>,
+}
+
+/// What a network has carried and refused so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkFigures {
+    /// Connections, by what became of them.
+    pub connections: Counts,
+    /// Packets that were no connection's.
+    pub dropped: Dropped,
 }
 
 impl Attachment {
@@ -27,33 +38,34 @@ impl Attachment {
         egress: &Egress,
         network: Network,
         id: &SandboxId,
-        spec: Option<&NetworkSpec>,
+        resolved: &ResolvedNetwork,
     ) -> Result<(Arc<Self>, Tap)> {
-        let failed = |error: &dyn std::error::Error| Error::Host {
+        let failed = |error: &(dyn std::error::Error + 'static)| Error::Host {
             doing: "setting up the sandbox's way out".into(),
             cause: chain(error),
         };
         let authority = Authority::generate(id.as_str()).map_err(|error| failed(&error))?;
         let authority_pem = authority.certificate_pem();
-        let policy = spec.map_or_else(|| Ok(Policy::deny_all()), NetworkSpec::policy)?;
-        let shared = Arc::new(egress.sandbox(
+        let shared = egress.sandbox(
             id.as_str(),
-            policy,
+            parse_policy(&resolved.policy)?,
+            Vault::new(resolved.secrets.clone()),
             Arc::new(authority),
-            Limits::default(),
-        ));
+            egress::gate::Limits::default(),
+        );
         let sockets = Sockets {
             tcp: network.sockets.tcp,
             dns_udp: network.sockets.dns_udp,
             dns_tcp: network.sockets.dns_tcp,
         };
-        let gate = Gate::start(shared.clone(), sockets).map_err(|error| failed(&error))?;
+        let gate = Gate::start(shared, sockets).map_err(|error| failed(&error))?;
         let attachment = Arc::new(Self {
-            shared,
-            gate,
+            shared: gate.shared().clone(),
+            gate: Mutex::new(Some(gate)),
             namespace: network.namespace,
             authority_pem,
-            policy: Mutex::new(spec.map(|spec| spec.policy.clone()).unwrap_or_default()),
+            limits: resolved.limits,
+            policy: Mutex::new(resolved.policy.clone()),
         });
         Ok((attachment, network.tap))
     }
@@ -63,23 +75,66 @@ impl Attachment {
         &self.authority_pem
     }
 
+    /// How much may pass.
+    pub fn limits(&self) -> NetworkLimits {
+        self.limits
+    }
+
     /// The policy in force, as it was written.
     pub fn policy(&self) -> PolicySpec {
-        self.written().clone()
+        lock(&self.policy).clone()
     }
 
     /// Puts another policy in force.
     pub fn set_policy(&self, spec: PolicySpec) -> Result<()> {
         let policy = parse_policy(&spec)?;
-        let mut written = self.written();
+        let mut written = lock(&self.policy);
         *written = spec;
         self.shared.policy.replace(policy);
         Ok(())
     }
 
-    fn written(&self) -> std::sync::MutexGuard<'_, PolicySpec> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The secrets as they are now.
+    pub fn secrets(&self) -> Arc<Bindings> {
+        self.shared.vault.load()
     }
+
+    /// Adds secrets, and gives those whose names are known new values; these keep their placeholders.
+    pub fn put_secrets(&self, specs: &[SecretSpec]) -> Result<()> {
+        let secrets = secrets(specs, &self.secrets())?;
+        let put = self.shared.vault.put(secrets);
+        put.map_err(|error| Error::invalid("secrets", chain(&error)))
+    }
+
+    /// Takes a secret away.
+    pub fn remove_secret(&self, name: &str) -> Result<()> {
+        let unknown = || Error::SecretNotFound(name.to_owned());
+        let parsed = name.parse().map_err(|_| unknown())?;
+        let revoked = self.shared.vault.revoke(&parsed);
+        revoked.then_some(()).ok_or_else(unknown)
+    }
+
+    /// What it has carried and refused.
+    pub fn figures(&self) -> NetworkFigures {
+        let connections = lock(&self.gate).as_ref().map(Gate::counts);
+        NetworkFigures {
+            connections: connections.unwrap_or_default(),
+            // Only a namespace that is gone cannot tell.
+            dropped: self.namespace.dropped().unwrap_or_default(),
+        }
+    }
+
+    /// Ends every connection.
+    pub async fn close(&self) {
+        let gate = lock(&self.gate).take();
+        if let Some(gate) = gate {
+            gate.close().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Attachment {

@@ -4,14 +4,15 @@
 //! passed its barrier, gone with it.
 
 mod attachment;
+mod kept;
 mod spec;
 mod trust;
 
-pub use attachment::Attachment;
-pub use spec::NetworkSpec;
+pub use attachment::{Attachment, NetworkFigures};
+pub use kept::Kept;
+pub use spec::{NetworkLimits, NetworkSpec, ResolvedNetwork, SecretSpec};
 pub use trust::variables;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use egress::audit::AuditLog;
 use egress::gate::{Egress, EgressConfig, EgressError};
 use egress::resolver::Servers;
 use net::Pool;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::config::{NetworkConfig, NetworkMode};
 use crate::error::{Error, Result, chain};
@@ -30,6 +31,8 @@ use crate::id::SandboxId;
 pub struct Networks {
     pool: Pool,
     egress: Egress,
+    /// The secrets of saved sandboxes.
+    pub kept: Kept,
 }
 
 /// Why there are no networks.
@@ -92,16 +95,25 @@ impl Networks {
         Ok(Self {
             pool: Pool::new(config.pool).map_err(NetworkError::Host)?,
             egress,
+            kept: Kept::default(),
         })
     }
 
-    /// A network for a sandbox; without a specification nothing can be reached.
-    pub fn attach(&self, id: &SandboxId, spec: Option<&NetworkSpec>) -> Result<(Arc<Attachment>, Tap)> {
+    /// A network for a sandbox. One that is to reach nothing has a tap without anything behind it.
+    pub fn attach(
+        &self,
+        id: &SandboxId,
+        resolved: Option<&ResolvedNetwork>,
+    ) -> Result<(Option<Arc<Attachment>>, Tap)> {
         let network = self.pool.take().map_err(|error| Error::Host {
             doing: "making a network".into(),
             cause: chain(&error),
         })?;
-        Attachment::new(&self.egress, network, id, spec)
+        let Some(resolved) = resolved else {
+            return Ok((None, network.tap));
+        };
+        let (attachment, tap) = Attachment::new(&self.egress, network, id, resolved)?;
+        Ok((Some(attachment), tap))
     }
 
     /// What is decided about connections and requests.
@@ -124,13 +136,13 @@ fn authorities(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, NetworkEr
         path: path.clone(),
         problem,
     };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
     let certificates: Vec<_> = certificates
         .collect::<Result<_, _>>()
         .map_err(|error| failed(error.to_string()))?;
     if certificates.is_empty() {
-        let nothing = io::Error::from(io::ErrorKind::InvalidData);
-        return Err(failed(format!("no certificate is in it ({nothing})")));
+        return Err(failed("no certificate is in it".into()));
     }
     Ok(certificates)
 }

@@ -1,6 +1,9 @@
-//! Where programs in a sandbox find the authority that signs for the hosts whose TLS is opened.
+//! What programs in a sandbox find in their environment: the authority that signs for the hosts whose TLS is opened, and
+//! placeholders.
 
 use std::collections::BTreeMap;
+
+use super::ResolvedNetwork;
 
 /// The system's certificates, to which the guest's agent adds the authority.
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -20,8 +23,14 @@ const VARIABLES: &[(&str, &str)] = &[
     ("DENO_CERT", CERTIFICATE),
 ];
 
-/// The variables of a sandbox with a network, beside which a client's own win.
-pub fn variables() -> BTreeMap<String, String> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    VARIABLES.iter().map(owned).collect()
+/// The variables of a sandbox with a network: where the authority is, and the secrets' placeholders. A client's own
+/// win over them.
+pub fn variables(network: &ResolvedNetwork) -> BTreeMap<String, String> {
+    let trust = VARIABLES
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let secrets = network.secrets.secrets().iter();
+    let placeholders =
+        secrets.map(|secret| (secret.name().to_string(), secret.placeholder().to_string()));
+    trust.chain(placeholders).collect()
 }

@@ -14,7 +14,7 @@ use super::record::{Phase, Record, StopReason};
 use super::{COMMAND_QUEUE, Command, Expiry, Sandbox, Shared};
 use crate::agent::barrier::Identity;
 use crate::error::{Context, Error, Result, chain};
-use crate::network::NetworkSpec;
+use crate::network::ResolvedNetwork;
 use crate::services::{Event, Services};
 
 /// When a step fails because the vmm is dying, its death is noticed within this, and is the better reason.
@@ -26,7 +26,7 @@ pub struct Actor {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: Plan,
     pub(super) identity: Identity,
-    pub(super) network: Option<NetworkSpec>,
+    pub(super) network: Option<ResolvedNetwork>,
     pub(super) boot_timeout: Duration,
     record: watch::Sender<Arc<Record>>,
     /// Counts against the host's limit for as long as anything of the sandbox is there.
@@ -42,7 +42,7 @@ pub struct Birth {
     /// Who it will be.
     pub identity: Identity,
     /// What it may reach; nothing when absent.
-    pub network: Option<NetworkSpec>,
+    pub network: Option<ResolvedNetwork>,
     /// How long its guest may take.
     pub boot_timeout: Duration,
     /// When it ends by itself, counted from now.

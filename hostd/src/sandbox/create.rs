@@ -73,14 +73,15 @@ impl Actor {
         };
         let agent = self.or_end(machine, connecting).await?;
         stages.done("agent_connect");
-        let attachment = machine.network().filter(|_| self.network.is_some());
+        let attachment = machine.network();
         let mut identity = self.identity.clone();
         if let Some(attachment) = attachment {
             identity.authority_pem = attachment.authority_pem().to_owned();
         }
         self.or_end(machine, agent.enter(&identity, false)).await?;
         if let Some(attachment) = attachment {
-            self.or_end(machine, machine.unmute()).await?;
+            let unmuting = machine.unmute(attachment.limits());
+            self.or_end(machine, unmuting).await?;
             let _ = self.shared.network.set(attachment.clone());
         }
         stages.done("barrier");

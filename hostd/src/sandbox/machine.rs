@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::record::Stage;
 use crate::error::{Context, Error, Result, chain};
 use crate::id::SandboxId;
-use crate::network::{Attachment, NetworkSpec};
+use crate::network::{Attachment, NetworkLimits, ResolvedNetwork};
 use crate::services::Services;
 use crate::store::store_error;
 use crate::vmm::calls::{self, Disk, SaveFiles, Saved};
@@ -51,7 +51,7 @@ impl Machine {
         services: &Services,
         id: &SandboxId,
         plan: &Plan,
-        network: Option<&NetworkSpec>,
+        network: Option<&ResolvedNetwork>,
     ) -> Result<(Self, Parts)> {
         let directory = RunDirectory::make(services.state_dir.sandbox(id))
             .doing(|| "making the sandbox's directory".into())?;
@@ -64,7 +64,7 @@ impl Machine {
         let (network, tap) = match &services.networks {
             Some(networks) if plan.network => {
                 let (attachment, tap) = networks.attach(id, network)?;
-                (Some(attachment), Some(tap))
+                (attachment, Some(tap))
             }
             _ => (None, None),
         };
@@ -172,15 +172,15 @@ impl Machine {
         })
     }
 
-    /// Its network, if it has one.
+    /// Its network, if it may reach anything.
     pub fn network(&self) -> Option<&Arc<Attachment>> {
         self.network.as_ref()
     }
 
-    /// Lets its network card be heard.
-    pub async fn unmute(&self) -> Result<()> {
+    /// Lets its network card be heard, within these limits.
+    pub async fn unmute(&self, limits: NetworkLimits) -> Result<()> {
         self.vmm
-            .set_muted(false)
+            .set_net(false, limits)
             .await
             .map_err(|error| vmm_error("letting the network card be heard", error))
     }
@@ -228,7 +228,7 @@ impl Machine {
             ],
             vsock_listener: parts.vsock_listener,
             console: parts.console,
-            net: parts.tap.map(|tap| calls::Net { tap, muted: true }),
+            net: parts.tap,
         })
     }
 }

@@ -79,11 +79,18 @@ impl Actor {
         answer: oneshot::Sender<Result<SnapshotTaken>>,
     ) -> Result<(), End> {
         match self.write(machine, &request).await? {
-            Ok((pending, description)) => drop(self.services.tasks.spawn(async move {
-                let result = commit(pending, description, request).await;
-                // The client may be gone; the snapshot is there all the same.
-                let _ = answer.send(result);
-            })),
+            Ok((pending, description)) => {
+                let secrets = machine.network().map(|network| network.secrets());
+                let services = self.services.clone();
+                self.services.tasks.spawn(async move {
+                    let result = commit(pending, description, request).await;
+                    if let (Ok(snapshot), Some(secrets)) = (&result, secrets) {
+                        services.keep_secrets(snapshot, secrets);
+                    }
+                    // The client may be gone; the snapshot is there all the same.
+                    let _ = answer.send(result);
+                });
+            }
             Err(error) => drop(answer.send(Err(error))),
         }
         Ok(())

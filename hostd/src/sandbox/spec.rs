@@ -82,7 +82,7 @@ impl Spec {
         check_duration("timeout", self.timeout, MAX_TIMEOUT)?;
         check_duration("boot_timeout", self.boot_timeout, MAX_BOOT_TIMEOUT)?;
         if let Some(network) = &self.network {
-            network.policy()?;
+            network.check()?;
         }
         match &self.source {
             Source::Snapshot(reference) if reference.is_empty() => {
@@ -224,6 +224,7 @@ mod tests {
             timeout: None,
             hostname: None,
             boot_timeout: None,
+            network: None,
         }
     }
 

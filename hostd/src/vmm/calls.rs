@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::vmm::v1::{self as wire, reply::Reply, request::Request};
 
 use super::{Vmm, VmmError};
+use crate::network::NetworkLimits;
 use crate::sandbox::record::Stage;
 
 /// Pause, resume, figures: a vmm that needs longer is stuck.
@@ -36,17 +37,8 @@ pub struct Machine {
     pub vsock_listener: OwnedFd,
     /// The write end of the console's pipe.
     pub console: OwnedFd,
-    /// Its network card, if it has one.
-    pub net: Option<Net>,
-}
-
-/// A network card.
-#[derive(Debug)]
-pub struct Net {
-    /// Its other end.
-    pub tap: OwnedFd,
-    /// Whether it begins muted: nothing passes.
-    pub muted: bool,
+    /// The tap of its network card, if it has one. The card begins muted.
+    pub net: Option<OwnedFd>,
 }
 
 /// A disk of the machine.
@@ -92,19 +84,6 @@ pub struct Counters {
     pub exits: u64,
     /// KVM's further counters.
     pub kvm: BTreeMap<String, u64>,
-    /// The network card's, if there is one.
-    pub net: Option<NetCounters>,
-}
-
-/// Frames of a network card and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetCounters {
-    /// Bytes that the guest sent.
-    pub from_guest_bytes: u64,
-    /// Bytes that it received.
-    pub to_guest_bytes: u64,
-    /// Frames that were lost: malformed, without room, or while the card was muted.
-    pub dropped_frames: u64,
 }
 
 impl Vmm {
@@ -192,11 +171,6 @@ impl Vmm {
             Reply::Stats(stats) => Ok(Counters {
                 exits: stats.exits,
                 kvm: stats.kvm.into_iter().collect(),
-                net: stats.net.map(|net| NetCounters {
-                    from_guest_bytes: net.from_guest_bytes,
-                    to_guest_bytes: net.to_guest_bytes,
-                    dropped_frames: net.dropped_frames,
-                }),
             }),
             _ => Err(VmmError::Protocol(
                 "Stats was not answered with its figures",
@@ -204,9 +178,9 @@ impl Vmm {
         }
     }
 
-    /// Mutes the network card, or lets it be heard.
-    pub async fn set_muted(&self, muted: bool) -> Result<(), VmmError> {
-        let settings = Some(settings(muted));
+    /// Mutes the network card or lets it be heard, and limits it.
+    pub async fn set_net(&self, muted: bool, limits: NetworkLimits) -> Result<(), VmmError> {
+        let settings = Some(settings(muted, limits));
         let request = Request::SetNet(wire::SetNet { settings });
         self.done("SetNet", request).await
     }
@@ -244,12 +218,23 @@ impl Vmm {
     }
 }
 
-/// Of a card without limits.
-fn settings(muted: bool) -> wire::NetSettings {
+fn settings(muted: bool, limits: NetworkLimits) -> wire::NetSettings {
+    let rate = |per_second: u64| {
+        (per_second > 0).then_some(wire::Rate {
+            per_second,
+            burst: per_second,
+        })
+    };
+    let limit = |bytes, frames| {
+        Some(wire::NetLimit {
+            bytes: rate(bytes),
+            frames: rate(frames),
+        })
+    };
     wire::NetSettings {
         muted,
-        from_guest: None,
-        to_guest: None,
+        from_guest: limit(limits.egress_bytes, limits.egress_packets),
+        to_guest: limit(limits.ingress_bytes, limits.ingress_packets),
     }
 }
 
@@ -285,10 +270,10 @@ impl Fds {
             vsock_listener_fd: self.add(machine.vsock_listener),
             console_fd: self.add(machine.console),
             name: machine.name,
-            net: machine.net.map(|net| wire::Net {
-                tap_fd: self.add(net.tap),
+            net: machine.net.map(|tap| wire::Net {
+                tap_fd: self.add(tap),
                 mac: net::GUEST_MAC.to_vec(),
-                settings: Some(settings(net.muted)),
+                settings: Some(settings(true, NetworkLimits::default())),
             }),
         }
     }

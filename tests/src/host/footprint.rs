@@ -7,8 +7,8 @@ use nix::unistd::Pid;
 
 use crate::procfs;
 
-/// Descriptors come and go with connections and with the database's caches.
-const SPARE_DESCRIPTORS: usize = 16;
+/// Descriptors come and go with connections, with the database's caches, and with the networks that are kept ready.
+const SPARE_DESCRIPTORS: usize = 40;
 
 /// What is there at one moment.
 #[derive(Clone, Debug, Default)]

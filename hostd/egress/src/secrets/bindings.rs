@@ -49,7 +49,37 @@ impl Bindings {
         Self::of(secrets.into_iter().map(Arc::new).collect())
     }
 
-    pub(super) fn of(secrets: Vec<Arc<Secret>>) -> Result<Self, BindingsError> {
+    /// These, and of others those whose names are not among them: what a sandbox has that was changed, or
+    /// that goes on from a state of another one.
+    ///
+    /// # Errors
+    /// [`BindingsError`]: they cannot be together.
+    pub fn over(secrets: Vec<Secret>, others: &Self) -> Result<Self, BindingsError> {
+        let names: HashSet<_> = secrets.iter().map(Secret::name).collect();
+        let kept = others
+            .secrets
+            .iter()
+            .filter(|other| !names.contains(other.name()));
+        let kept: Vec<_> = kept.cloned().collect();
+        Self::of(secrets.into_iter().map(Arc::new).chain(kept).collect())
+    }
+
+    /// All but this one; nothing, if it is not among them.
+    pub(super) fn without(&self, name: &SecretName) -> Option<Self> {
+        self.find(name)?;
+        let others = self.secrets.iter().filter(|secret| secret.name() != name);
+        Some(Self {
+            secrets: others.cloned().collect(),
+            redactor: OnceLock::new(),
+        })
+    }
+
+    /// The one that is called so.
+    pub fn find(&self, name: &SecretName) -> Option<&Arc<Secret>> {
+        self.secrets.iter().find(|secret| secret.name() == name)
+    }
+
+    fn of(secrets: Vec<Arc<Secret>>) -> Result<Self, BindingsError> {
         if secrets.len() > MAX_SECRETS {
             return Err(BindingsError::TooMany(secrets.len()));
         }

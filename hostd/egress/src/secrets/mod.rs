@@ -19,4 +19,4 @@ pub use self::placeholder::{PREFIX, Placeholder, PlaceholderError};
 pub use self::secret::{Secret, SecretError};
 pub use self::surface::{Headers, MAX_ENTRIES, MAX_PREFIX, MAX_USES, Surface};
 pub use self::value::{MAX_VALUE, MIN_VALUE, SecretValue, SecretValueError};
-pub use self::vault::{ForkRule, RotateError, UnknownSecret, Vault};
+pub use self::vault::Vault;

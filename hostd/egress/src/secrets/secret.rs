@@ -52,18 +52,6 @@ impl Secret {
         Ok(secret)
     }
 
-    /// The same secret with another value: the placeholder that the sandbox has stays good.
-    ///
-    /// # Errors
-    /// [`SecretError`]: the value does not fit the surface.
-    pub fn rotated(&self, value: SecretValue) -> Result<Self, SecretError> {
-        self.check_value(&value)?;
-        Ok(Self {
-            value,
-            ..self.clone()
-        })
-    }
-
     fn check_value(&self, value: &SecretValue) -> Result<(), SecretError> {
         let in_headers = self.surface.headers != Headers::None;
         if in_headers && value.expose().iter().any(u8::is_ascii_control) {

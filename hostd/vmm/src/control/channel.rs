@@ -34,7 +34,7 @@ pub enum ChannelError {
 #[derive(Debug)]
 pub enum Incoming {
     /// A request and its descriptors.
-    Request(Request, Fds),
+    Request(Box<Request>, Fds),
     /// Bytes that are no request, with the reason.
     Garbage(String),
     /// hostd has closed its end.
@@ -107,7 +107,7 @@ impl Channel {
         }
         let packet = self.buffer.get(..bytes).unwrap_or_default();
         Ok(match Request::decode(packet) {
-            Ok(request) => Incoming::Request(request, Fds::new(fds)),
+            Ok(request) => Incoming::Request(Box::new(request), Fds::new(fds)),
             Err(error) => Incoming::Garbage(error.to_string()),
         })
     }

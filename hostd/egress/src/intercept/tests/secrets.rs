@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response};
 
 use super::world::{GOOD, World, echo, full, get, handler, read, request, told};
-use crate::secrets::{Bindings, Secret, SecretValue, Surface};
+use crate::secrets::{Hosts, Secret, SecretValue, Surface};
 use crate::testing::{on, secret};
 
 const VALUE: &str = "sk-live-0123456789";
 
 fn give(world: &World, secrets: Vec<Secret>) {
-    world.common.vault.replace(Bindings::new(secrets).unwrap());
+    world.common.vault.put(secrets).unwrap();
 }
 
 /// A world whose upstream says what it heard, and a secret for it; with its placeholder.
@@ -150,9 +150,16 @@ async fn rotation_and_revocation_act_on_the_next_request() {
     };
     assert!(ask().await.starts_with("heard 18 bytes"));
     let longer = SecretValue::new("sk-live-0123456789-and-more").unwrap();
-    world.common.vault.rotate(&name, longer).unwrap();
+    let key = Secret::new(
+        name.clone(),
+        longer,
+        Hosts::parse(&[GOOD]).unwrap(),
+        Surface::default(),
+        placeholder.parse().unwrap(),
+    );
+    give(&world, vec![key.unwrap()]);
     assert!(ask().await.starts_with("heard 27 bytes"));
-    world.common.vault.revoke(&name).unwrap();
+    assert!(world.common.vault.revoke(&name));
     assert!(
         ask()
             .await
