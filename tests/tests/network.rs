@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{
@@ -11,7 +11,9 @@ use protocol::hostd::v1::{
     RemoveSecretRequest, Secret, SecretInheritance, SecretSurface, SetPolicyRequest,
     WatchNetworkRequest,
 };
+use protocol::types::v1::exit_status::Status as Ended;
 use tests::host::HostOptions;
+use tests::process::Output;
 use tests::products::Products;
 use tests::refusal::expect;
 use tests::world::World;
@@ -87,6 +89,10 @@ fn key(value: &str, hosts: &[&str]) -> Secret {
         hosts: hosts.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
+}
+
+fn well(output: &Output) -> bool {
+    output.status.status == Some(Ended::Code(0))
 }
 
 /// A request with the key in a header; the server answers with what it saw.
@@ -250,8 +256,8 @@ async fn what_is_not_allowed_is_not_reached(_: Arc<Host>) -> Result {
     sandbox.says(ASK).await?;
     let before = stage.world.requests()?.len();
     for attempt in ATTEMPTS {
-        let output = sandbox.run(attempt).await?;
-        ensure!(!output.success(), "`{attempt}` went through: {output:?}");
+        let output = sandbox.shell(attempt).await?;
+        ensure!(!well(&output), "`{attempt}` went through: {output:?}");
     }
     let reached = stage.world.requests()?;
     ensure!(reached.len() == before, "{:?}", reached.get(before..));
@@ -265,10 +271,11 @@ async fn what_is_not_allowed_is_not_reached(_: Arc<Host>) -> Result {
     // And it still works.
     let answer = sandbox.says(ASK).await?;
     ensure!(!answer.contains(VALUE), "{answer}");
-    let status = stage.host.clients().networks().get(GetNetworkRequest {
+    let request = GetNetworkRequest {
         sandbox_id: sandbox.id().to_owned(),
-    });
-    let counts = status.await?.into_inner().counts.context("no counts")?;
+    };
+    let status = stage.host.clients().networks().get(request).await?;
+    let counts = status.into_inner().counts.context("no counts")?;
     ensure!(
         counts.refused > 0 && counts.dropped_packets > 0,
         "{counts:?}"
@@ -281,7 +288,7 @@ async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
     let sandbox = stage
         .sandbox(network(&[], vec![key(VALUE, &["api.thaw.example"])]))
         .await?;
-    ensure!(!sandbox.run(ASK).await?.success(), "nothing is allowed");
+    ensure!(!well(&sandbox.shell(ASK).await?), "nothing is allowed");
     let mut networks = stage.host.clients().networks();
     let sandbox_id = sandbox.id().to_owned();
     let set = SetPolicyRequest {
@@ -328,7 +335,7 @@ async fn a_restored_sandbox_has_what_its_creator_says(_: Arc<Host>) -> Result {
         .await?;
     // The placeholder is in the memory of a program that lives on.
     let placeholder = parent.says("echo $API_KEY | tee /tmp/key").await?;
-    let snapshot = parent.snapshot("forked").await?;
+    let snapshot = parent.snapshot().await?;
     parent.kill().await?;
     let ask = ASK.replace("$API_KEY", "$(cat /tmp/key)");
     let sent = async |sandbox: &Sandbox| -> Result<String> {
@@ -371,7 +378,7 @@ async fn a_sandbox_without_a_network_reaches_nothing(_: Arc<Host>) -> Result {
         "curl -m 4 http://api.thaw.example/",
         "curl -m 4 http://11.22.33.10/",
     ] {
-        ensure!(!sandbox.run(attempt).await?.success(), "{attempt}");
+        ensure!(!well(&sandbox.shell(attempt).await?), "{attempt}");
     }
     ensure!(stage.world.questions()?.is_empty());
     let set = SetPolicyRequest {
@@ -391,8 +398,11 @@ async fn a_network_that_makes_no_sense_is_refused(host: Arc<Host>) -> Result {
             ..Default::default()
         };
         let created = host.create_with(request).await;
-        expect(created.map(drop), Code::InvalidArgument, "INVALID_ARGUMENT")
-            .map(|status| status.message().to_owned())
+        let Err(refusal) = created else {
+            bail!("it was made");
+        };
+        ensure!(refusal.code() == Code::InvalidArgument, "{refusal:?}");
+        Result::Ok(refusal.message().to_owned())
     };
     for allow in ["a b", "10.0.0.0/33", "*.*.example", "127.1"] {
         let message = create(network(&[allow], vec![])).await?;

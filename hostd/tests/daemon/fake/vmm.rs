@@ -128,9 +128,12 @@ fn answer(
                 exits: 42,
                 kvm,
                 balloon_bytes: 0,
+                net: None,
             })
         }
-        request::Request::SetBalloon(_) | request::Request::Stop(_) => reply::Reply::Done(Done {}),
+        request::Request::SetBalloon(_)
+        | request::Request::SetNet(_)
+        | request::Request::Stop(_) => reply::Reply::Done(Done {}),
     }
 }
 
