@@ -180,7 +180,7 @@ impl Machine {
     /// Lets its network card be heard, within these limits.
     pub async fn unmute(&self, limits: NetworkLimits) -> Result<()> {
         self.vmm
-            .set_net(false, limits)
+            .unmute(limits)
             .await
             .map_err(|error| vmm_error("letting the network card be heard", error))
     }

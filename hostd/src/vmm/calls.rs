@@ -178,10 +178,12 @@ impl Vmm {
         }
     }
 
-    /// Mutes the network card or lets it be heard, and limits it.
-    pub async fn set_net(&self, muted: bool, limits: NetworkLimits) -> Result<(), VmmError> {
-        let settings = Some(settings(muted, limits));
-        let request = Request::SetNet(wire::SetNet { settings });
+    /// Lets the network card be heard, within these limits.
+    pub async fn unmute(&self, within: NetworkLimits) -> Result<(), VmmError> {
+        let request = Request::SetNet(wire::SetNet {
+            muted: Some(false),
+            limits: Some(limits(within)),
+        });
         self.done("SetNet", request).await
     }
 
@@ -218,7 +220,7 @@ impl Vmm {
     }
 }
 
-fn settings(muted: bool, limits: NetworkLimits) -> wire::NetSettings {
+fn limits(limits: NetworkLimits) -> wire::NetLimits {
     let rate = |per_second: u64| {
         (per_second > 0).then_some(wire::Rate {
             per_second,
@@ -231,8 +233,7 @@ fn settings(muted: bool, limits: NetworkLimits) -> wire::NetSettings {
             frames: rate(frames),
         })
     };
-    wire::NetSettings {
-        muted,
+    wire::NetLimits {
         from_guest: limit(limits.egress_bytes, limits.egress_packets),
         to_guest: limit(limits.ingress_bytes, limits.ingress_packets),
     }
@@ -272,8 +273,8 @@ impl Fds {
             name: machine.name,
             net: machine.net.map(|tap| wire::Net {
                 tap_fd: self.add(tap),
-                mac: net::GUEST_MAC.to_vec(),
-                settings: Some(settings(true, NetworkLimits::default())),
+                muted: true,
+                limits: None,
             }),
         }
     }

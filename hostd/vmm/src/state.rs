@@ -118,8 +118,8 @@ mod tests {
             Err(StateError::Decode(_))
         ));
         assert!(matches!(
-            MachineState::decode(&[2, 0, 0]),
-            Err(StateError::Version(2))
+            MachineState::decode(&[1, 0, 0]),
+            Err(StateError::Version(1))
         ));
         for length in 0..64 {
             let mut bytes = vec![0xff; length];

@@ -93,7 +93,7 @@ fn machine_kind(error: &MachineError) -> Kind {
 
 fn device_kind(error: &DeviceError) -> Kind {
     match error {
-        DeviceError::Disk { .. } | DeviceError::Tap(_) => Kind::InvalidConfig,
+        DeviceError::Disk { .. } => Kind::InvalidConfig,
         DeviceError::Host { .. } | DeviceError::Kvm(_) => Kind::Host,
         // A new device has no state that could be wrong.
         DeviceError::Pci(_)

@@ -23,6 +23,7 @@ use wire::request::Request as Ask;
 use super::channel::{Channel, ChannelError, Incoming};
 use super::failure::{HostError, RequestError};
 use super::fds::Fds;
+use crate::config::net::NetChange;
 use crate::config::{BootConfig, RestoreConfig, SaveConfig};
 use crate::jail::seccomp::Filters;
 use crate::kvm;
@@ -194,7 +195,7 @@ impl Session {
             Some(Ask::Save(save)) => self.save(save, fds),
             Some(Ask::Stats(_)) => self.stats(),
             Some(Ask::SetBalloon(balloon)) => self.set_balloon(balloon.bytes),
-            Some(Ask::SetNet(net)) => self.set_net(net.settings.unwrap_or_default()),
+            Some(Ask::SetNet(net)) => self.set_net(net),
             Some(Ask::Stop(_)) => Ok(done()),
         }
     }
@@ -318,7 +319,7 @@ impl Session {
             net: machine
                 .devices()
                 .net()
-                .map(|net| counters_of(net.counters())),
+                .map(|card| net_stats(card.counters())),
         }))
     }
 
@@ -327,8 +328,9 @@ impl Session {
         Ok(done())
     }
 
-    fn set_net(&self, settings: wire::NetSettings) -> Result<Answer, RequestError> {
-        self.machine("SetNet")?.set_net(settings.into())?;
+    fn set_net(&self, change: wire::SetNet) -> Result<Answer, RequestError> {
+        let machine = self.machine("SetNet")?;
+        machine.set_net(&NetChange::parse(change)?)?;
         Ok(done())
     }
 
@@ -387,18 +389,18 @@ fn host(action: &'static str) -> impl FnOnce(io::Error) -> HostError {
     move |source| HostError { action, source }
 }
 
-fn counters_of(counters: NetCounters) -> wire::NetCounters {
-    wire::NetCounters {
+fn done() -> Answer {
+    Answer::Done(wire::Done {})
+}
+
+fn net_stats(counters: NetCounters) -> wire::NetStats {
+    wire::NetStats {
         to_guest_frames: counters.to_guest_frames,
         to_guest_bytes: counters.to_guest_bytes,
         from_guest_frames: counters.from_guest_frames,
         from_guest_bytes: counters.from_guest_bytes,
         dropped_frames: counters.dropped_frames,
     }
-}
-
-fn done() -> Answer {
-    Answer::Done(wire::Done {})
 }
 
 fn timed(stages: &Stages) -> Answer {

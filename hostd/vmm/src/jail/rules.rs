@@ -28,14 +28,13 @@ pub const COMMON: &[i64] = &[
 ];
 
 /// A vCPU thread writes to eventfds and the console's pipe. A register write may also reset a device:
-/// then its notifications are drained, and vsock lets go of its streams.
+/// then its notifications are drained, vsock lets go of its streams, and the network card ends its wait.
 pub const VCPU: &[i64] = &[
     libc::SYS_write,
     libc::SYS_read,
     libc::SYS_fcntl,
     libc::SYS_epoll_ctl,
     libc::SYS_shutdown,
-    // A network card that is reset takes its timer back.
     libc::SYS_timerfd_settime,
 ];
 
@@ -161,9 +160,10 @@ pub const IOCTLS: &[u64] = &[
     kvm(0xa3, NONE, 0),    // KVM_GET_TSC_KHZ
     libc::FIONBIO,
     libc::FIONREAD,
-    // What a tap may leave to the guest depends on the guest's driver.
-    libc::TUNSETOFFLOAD,
 ];
+
+/// Further requests of the thread that runs devices: what the guest's network driver understands.
+pub const DEVICE_IOCTLS: &[u64] = &[libc::TUNSETOFFLOAD];
 
 /// Requests that build a machine; forbidden once it is there.
 pub const SETUP_IOCTLS: &[u64] = &[
@@ -185,6 +185,7 @@ pub const SETUP_IOCTLS: &[u64] = &[
     kvm(0xa7, WRITE, 392), // KVM_SET_XCRS
     kvm(0xa2, NONE, 0),   // KVM_SET_TSC_KHZ
     kvm(0xce, NONE, 0),   // KVM_GET_STATS_FD
+    // Whether a tap is one.
     libc::TUNGETIFF,
     libc::TUNGETVNETHDRSZ,
 ];

@@ -85,7 +85,7 @@ impl Filters {
     fn with_action(action: &SeccompAction) -> Result<Self, JailError> {
         let vcpu = [rules::COMMON, rules::VCPU].concat();
         let device = [rules::COMMON, rules::VCPU, rules::DEVICE].concat();
-        let running = [rules::IOCTLS, rules::SETUP_IOCTLS].concat();
+        let running = [rules::IOCTLS, rules::DEVICE_IOCTLS, rules::SETUP_IOCTLS].concat();
         Ok(Self {
             vcpu: allow(&vcpu, rules::IOCTLS, action)?,
             device: allow(&device, &running, action)?,
@@ -223,6 +223,29 @@ mod tests {
         assert_eq!(in_jail(|all| all.device, process), Err(Errno::EPERM));
         let newer = || call(libc::SYS_clone3, [0, 0, 0]);
         assert_eq!(in_jail(|all| all.device, newer), Err(Errno::ENOSYS));
+    }
+
+    #[test]
+    fn only_the_device_thread_touches_a_tap() {
+        let request = |filter: fn(Filters) -> Filter, request: u32| {
+            in_jail(filter, move || {
+                call(libc::SYS_ioctl, [-1, request.into(), 0])
+            })
+        };
+        let (device, vcpu, built) = (
+            |all: Filters| all.device,
+            |all: Filters| all.vcpu,
+            |all: Filters| all.built,
+        );
+        let offloads = libc::TUNSETOFFLOAD as u32;
+        assert_eq!(request(device, offloads), Err(Errno::EBADF));
+        assert_eq!(request(built, offloads), Err(Errno::EBADF));
+        assert_eq!(request(vcpu, offloads), Err(Errno::EPERM));
+        let look = libc::TUNGETIFF as u32;
+        assert_eq!(request(device, look), Err(Errno::EBADF));
+        assert_eq!(request(built, look), Err(Errno::EPERM));
+        let attach = libc::TUNSETIFF as u32;
+        assert_eq!(request(device, attach), Err(Errno::EPERM));
     }
 
     #[test]

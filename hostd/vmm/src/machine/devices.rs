@@ -20,7 +20,6 @@ use devices::pci::{FunctionState, PciError};
 use devices::pci::{HostBridge, PciBus, PciFunction, SavedFunction, Slot};
 use devices::virtio::balloon::{Balloon, MemoryReclaim};
 use devices::virtio::block::Block;
-use devices::virtio::net::{Net, NetControl, Tap, TapError};
 use devices::virtio::rng::Rng;
 use devices::virtio::vsock::Vsock;
 use devices::virtio::{Resources, VirtioDevice, VirtioPci, transport};
@@ -32,9 +31,11 @@ use vmm_sys_util::eventfd::EventFd;
 use super::disks::Disks;
 use super::events::GuestEvents;
 use super::interrupts::{Messages, Notifications};
+use super::net::Card;
 use super::vcpus::Buses;
 use super::{layout, memory};
-use crate::config::{MachineConfig, NetConfig, NetSettings};
+use crate::config::MachineConfig;
+use crate::config::net::NetConfig;
 use crate::kvm::{self, Vm};
 
 const HOST_BRIDGE: Slot = Slot(0);
@@ -79,9 +80,6 @@ pub enum DeviceError {
         #[source]
         source: snapshots::disk::DiskError,
     },
-    /// The descriptor of the network card is no tap that it could have.
-    #[error("network card")]
-    Tap(#[from] TapError),
     /// The host's kernel said no.
     #[error("cannot {action}")]
     Host {
@@ -101,8 +99,8 @@ pub struct Devices {
     pci: Arc<PciBus>,
     serial: Arc<Serial>,
     balloon: Arc<Mutex<VirtioPci<Balloon>>>,
-    net: Option<Arc<NetControl>>,
     disks: Disks,
+    net: Option<Card>,
     events: EventLoop,
     notify: Arc<Notifications>,
     buses: Buses,
@@ -164,8 +162,8 @@ impl Devices {
             pci,
             serial,
             balloon,
-            net,
             disks,
+            net,
             events,
             notify,
             buses,
@@ -192,9 +190,9 @@ impl Devices {
         &self.disks
     }
 
-    /// What changes the network card and knows its figures, if there is one.
-    pub fn net(&self) -> Option<&NetControl> {
-        self.net.as_deref()
+    /// The network card, if there is one.
+    pub fn net(&self) -> Option<&Card> {
+        self.net.as_ref()
     }
 
     /// Saves all devices. Neither vCPUs nor the event loop may run.
@@ -264,14 +262,10 @@ impl<'a> Builder<'a> {
         Ok(function)
     }
 
-    fn net(&mut self, config: NetConfig) -> Result<Arc<NetControl>, DeviceError> {
-        let NetSettings { muted, limits } = config.settings;
-        let control = NetControl::new(muted, limits).map_err(host("make an eventfd"))?;
-        let control = Arc::new(control);
-        let tap = Tap::new(config.tap)?;
-        let card = Net::new(config.mac, tap, Arc::clone(&control));
-        self.virtio(NET, card.map_err(host("watch a tap"))?)?;
-        Ok(control)
+    fn net(&mut self, config: NetConfig) -> Result<Card, DeviceError> {
+        let (card, device) = Card::new(config).map_err(host("make a network card"))?;
+        self.virtio(NET, device)?;
+        Ok(card)
     }
 
     fn insert(

@@ -16,6 +16,7 @@ pub mod events;
 mod interrupts;
 pub mod layout;
 pub mod memory;
+mod net;
 mod saved_memory;
 pub mod timing;
 pub mod vcpus;
@@ -35,7 +36,8 @@ use self::saved_memory::{MappedMemory, Residency};
 use self::timing::Stages;
 use self::vcpus::{IdleThread, Vcpus};
 use crate::boot::{self, acpi, cpuid, kernel, registers};
-use crate::config::{BootConfig, MachineConfig, NetSettings, RestoreConfig, SaveConfig, Shape};
+use crate::config::net::NetChange;
+use crate::config::{BootConfig, MachineConfig, RestoreConfig, SaveConfig, Shape};
 use crate::jail::JailError;
 use crate::jail::seccomp::Filter;
 use crate::kvm::{self, Host, Vcpu, Vm};
@@ -88,12 +90,12 @@ pub enum MachineError {
         /// The machine's memory.
         memory: u64,
     },
-    /// The machine has no network card.
+    /// There is no network card to change.
     #[error("the machine has no network card")]
     NoNet,
-    /// The network card could not be told of a change.
-    #[error("cannot tell the network card")]
-    Net(#[source] std::io::Error),
+    /// The network card does not hear of its change.
+    #[error("cannot change the network card")]
+    SetNet(#[source] std::io::Error),
     /// This thread could not be locked up before the guest runs.
     #[error(transparent)]
     Filter(JailError),
@@ -321,16 +323,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Mutes and limits the network card, or takes that back.
+    /// Mutes the network card, lets it be heard, or limits it. The machine may run.
     ///
     /// # Errors
     ///
     /// [`MachineError::NoNet`], or when the device cannot be told.
-    pub fn set_net(&self, settings: NetSettings) -> Result<(), MachineError> {
-        let net = self.devices.net().ok_or(MachineError::NoNet)?;
-        net.set_limits(settings.limits)
-            .and_then(|()| net.set_muted(settings.muted))
-            .map_err(MachineError::Net)
+    pub fn set_net(&self, change: &NetChange) -> Result<(), MachineError> {
+        let card = self.devices.net().ok_or(MachineError::NoNet)?;
+        card.change(change).map_err(MachineError::SetNet)
     }
 }
 

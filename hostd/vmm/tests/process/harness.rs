@@ -27,7 +27,7 @@ use wire::request::Request as Ask;
 use super::mini_guest;
 
 /// Longer than anything takes in the virtual host.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub fn vmm_path() -> PathBuf {
@@ -82,6 +82,7 @@ pub struct Vmm {
     console: Option<File>,
     seen: String,
     events: Vec<wire::Event>,
+    net: Option<(OwnedFd, bool)>,
     directory: tempfile::TempDir,
 }
 
@@ -132,6 +133,7 @@ impl Vmm {
             console: None,
             seen: String::new(),
             events: Vec::new(),
+            net: None,
             directory: tempfile::tempdir().unwrap(),
         }
     }
@@ -139,6 +141,11 @@ impl Vmm {
     /// The path of the machine's vsock socket.
     pub fn vsock_path(&self) -> PathBuf {
         self.directory.path().join("vsock.sock")
+    }
+
+    /// The machine is to have a network card on this tap.
+    pub fn plug(&mut self, tap: OwnedFd, muted: bool) {
+        self.net = Some((tap, muted));
     }
 
     /// Boots a guest; the machine is paused afterwards.
@@ -217,6 +224,14 @@ impl Vmm {
         let (read, write) = nix::unistd::pipe().unwrap();
         machine.console_fd = push(fds, write);
         self.console = Some(read.into());
+        if let Some((tap, muted)) = self.net.take() {
+            let tap_fd = push(fds, tap);
+            machine.net = Some(wire::Net {
+                tap_fd,
+                muted,
+                limits: None,
+            });
+        }
         machine.disks = disks.iter().map(|disk| disk.to_wire(fds)).collect();
         machine
     }
@@ -329,6 +344,14 @@ impl Vmm {
     pub fn stats(&mut self) -> (u64, BTreeMap<String, u64>) {
         match self.ask(Ask::Stats(wire::Stats {}), &[]) {
             Answer::Stats(stats) => (stats.exits, stats.kvm.into_iter().collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The network card's counters.
+    pub fn net_stats(&mut self) -> wire::NetStats {
+        match self.ask(Ask::Stats(wire::Stats {}), &[]) {
+            Answer::Stats(stats) => stats.net.expect("a network card"),
             other => panic!("{other:?}"),
         }
     }
@@ -449,6 +472,18 @@ impl Disk {
                 ..Default::default()
             },
         }
+    }
+}
+
+/// The vmm says no, with a reason.
+#[track_caller]
+pub fn assert_failure(answer: &Answer, kind: wire::failure::Kind) {
+    match answer {
+        Answer::Failure(failure) => {
+            assert_eq!(failure.kind(), kind, "{}", failure.message);
+            assert!(!failure.message.is_empty());
+        }
+        other => panic!("{other:?} is no failure"),
     }
 }
 

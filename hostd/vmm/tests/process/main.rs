@@ -13,5 +13,8 @@ mod harness;
 mod jail;
 mod lifecycle;
 mod mini_guest;
+mod net;
+mod net_guest;
 mod requests;
 mod snapshot;
+mod tap;

@@ -8,7 +8,8 @@ const LOAD_AT: u32 = 0x10_0000;
 /// Where a counting guest keeps its count.
 const COUNTER: u32 = 0x20_0000;
 
-const COM1: u16 = 0x3f8;
+/// The serial port.
+pub const COM1: u16 = 0x3f8;
 const SLEEP_CONTROL: u16 = 0x600;
 const RESET: u16 = 0x602;
 /// Sleep type 5, enable.
@@ -85,7 +86,8 @@ pub fn trespassing() -> Vec<u8> {
     [code, out(COM1, b'!'), halt()].concat()
 }
 
-fn jump_to_start(mut code: Vec<u8>) -> Vec<u8> {
+/// Ends a loop around all of the code.
+pub fn jump_to_start(mut code: Vec<u8>) -> Vec<u8> {
     code.extend([0xe9]); // jmp
     let start = code.len() as i32 + 4;
     code.extend((-start).to_le_bytes());
@@ -96,7 +98,8 @@ fn out(port: u16, value: u8) -> Vec<u8> {
     [vec![0xb0, value], out_al(port)].concat() // mov al, value
 }
 
-fn out_al(port: u16) -> Vec<u8> {
+/// Writes AL to a port.
+pub fn out_al(port: u16) -> Vec<u8> {
     let [low, high] = port.to_le_bytes();
     vec![0x66, 0xba, low, high, 0xee] // mov dx, port; out dx, al
 }

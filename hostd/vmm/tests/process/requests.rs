@@ -7,19 +7,8 @@ use wire::failure::Kind;
 use wire::reply::Reply as Answer;
 use wire::request::Request as Ask;
 
-use super::harness::{Disk, Guest, Vmm, machine};
+use super::harness::{Disk, Guest, Vmm, assert_failure, machine};
 use super::mini_guest;
-
-#[track_caller]
-fn assert_failure(answer: &Answer, kind: Kind) {
-    match answer {
-        Answer::Failure(failure) => {
-            assert_eq!(failure.kind(), kind, "{}", failure.message);
-            assert!(!failure.message.is_empty());
-        }
-        other => panic!("{other:?} is no failure"),
-    }
-}
 
 #[test]
 fn requests_without_a_machine_are_refused() {

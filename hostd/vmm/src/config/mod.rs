@@ -1,14 +1,17 @@
 //! What a machine is to be, checked: from the message to types that can only be right.
 
+pub mod net;
+
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
-use devices::virtio::net::{Limit, Mac, NetLimits, Rate};
+use devices::virtio::net::TapError;
 use protocol::vmm::v1 as wire;
 use serde::{Deserialize, Serialize};
 use snapshots::disk::LayerFiles;
 
+use self::net::NetConfig;
 use crate::boot::kernel::Payload;
 use crate::control::fds::{FdError, Fds};
 use crate::machine::layout::{GIB, MIB};
@@ -50,11 +53,9 @@ pub enum ConfigError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// A network card's address that no card has.
-    #[error(
-        "the network card's address has {0} bytes or is a group's; it must be a unicast address of 6 bytes"
-    )]
-    Mac(usize),
+    /// The network card's other end is none.
+    #[error("network card")]
+    Tap(#[from] TapError),
     /// A descriptor is missing or used twice.
     #[error(transparent)]
     Fd(#[from] FdError),
@@ -71,8 +72,8 @@ pub struct Shape {
     pub read_only_disks: Vec<bool>,
     /// The guest's vsock address.
     pub vsock_cid: u32,
-    /// The network card's address, if it has one.
-    pub net: Option<Mac>,
+    /// Whether there is a network card.
+    pub net: bool,
 }
 
 /// A whole machine: its shape and the descriptors that bring it to life.
@@ -84,32 +85,12 @@ pub struct MachineConfig {
     pub disks: Vec<DiskConfig>,
     /// Accepts connections from the host side of vsock.
     pub vsock_listener: UnixListener,
-    /// The network card's other end, if it has one.
-    pub net: Option<NetConfig>,
     /// Takes the serial console's output.
     pub console: OwnedFd,
+    /// The network card.
+    pub net: Option<NetConfig>,
     /// For logs and the process title.
     pub name: String,
-}
-
-/// A network card.
-#[derive(Debug)]
-pub struct NetConfig {
-    /// What the guest sees of it.
-    pub mac: Mac,
-    /// Its other end.
-    pub tap: OwnedFd,
-    /// How it begins.
-    pub settings: NetSettings,
-}
-
-/// What may change of a network card.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetSettings {
-    /// Whether nothing passes.
-    pub muted: bool,
-    /// How much may pass.
-    pub limits: NetLimits,
 }
 
 /// One disk's files.
@@ -242,11 +223,11 @@ impl MachineConfig {
             vsock_listener: fds
                 .take("vsock listener", machine.vsock_listener_fd)?
                 .into(),
+            console: fds.take("console", machine.console_fd)?,
             net: machine
                 .net
                 .map(|net| NetConfig::parse(net, fds))
                 .transpose()?,
-            console: fds.take("console", machine.console_fd)?,
             name: machine.name,
         })
     }
@@ -285,54 +266,13 @@ impl Shape {
             memory_bytes,
             read_only_disks: machine.disks.iter().map(|disk| disk.read_only).collect(),
             vsock_cid: machine.vsock_cid,
-            net: machine.net.as_ref().map(mac).transpose()?,
+            net: machine.net.is_some(),
         })
     }
 
     /// How many disks the guest can write to.
     pub fn writable_disks(&self) -> usize {
         self.read_only_disks.iter().filter(|only| !**only).count()
-    }
-}
-
-/// The address of a card: a group's is no sender.
-fn mac(net: &wire::Net) -> Result<Mac, ConfigError> {
-    match Mac::try_from(&net.mac[..]) {
-        Ok(mac) if mac[0] & 1 == 0 => Ok(mac),
-        _ => Err(ConfigError::Mac(net.mac.len())),
-    }
-}
-
-impl NetConfig {
-    fn parse(net: wire::Net, fds: &mut Fds) -> Result<Self, ConfigError> {
-        Ok(Self {
-            mac: mac(&net)?,
-            tap: fds.take("tap", net.tap_fd)?,
-            settings: net.settings.unwrap_or_default().into(),
-        })
-    }
-}
-
-impl From<wire::NetSettings> for NetSettings {
-    fn from(settings: wire::NetSettings) -> Self {
-        let rate = |rate: wire::Rate| Rate {
-            per_second: rate.per_second,
-            burst: rate.burst,
-        };
-        let limit = |limit: Option<wire::NetLimit>| {
-            let limit = limit.unwrap_or_default();
-            Limit {
-                bytes: limit.bytes.map(rate),
-                frames: limit.frames.map(rate),
-            }
-        };
-        Self {
-            muted: settings.muted,
-            limits: NetLimits {
-                from_guest: limit(settings.from_guest),
-                to_guest: limit(settings.to_guest),
-            },
-        }
     }
 }
 
@@ -400,29 +340,6 @@ mod tests {
     fn a_sensible_machine_is_taken() {
         let shape = Shape::parse(&machine()).unwrap();
         assert_eq!((shape.vcpus, shape.memory_bytes), (2, 256 * MIB));
-    }
-
-    #[test]
-    fn a_network_card_has_an_address_of_its_own() {
-        let card = |mac: &[u8]| {
-            let net = wire::Net {
-                mac: mac.to_vec(),
-                ..Default::default()
-            };
-            let machine = wire::MachineConfig {
-                net: Some(net),
-                ..machine()
-            };
-            Shape::parse(&machine)
-        };
-        assert_eq!(
-            card(&[2, 0, 0, 0, 0, 1]).unwrap().net,
-            Some([2, 0, 0, 0, 0, 1])
-        );
-        assert_eq!(Shape::parse(&machine()).unwrap().net, None);
-        for mac in [&[][..], &[2; 5], &[2; 7], &[3, 0, 0, 0, 0, 1]] {
-            assert!(matches!(card(mac), Err(ConfigError::Mac(_))), "{mac:?}");
-        }
     }
 
     #[test]
