@@ -160,7 +160,7 @@ async fn secrets_go_out_and_come_back_as_placeholders(_: Arc<Host>) -> Result {
     ensure!(seen.body == format!("k={VALUE}"), "{seen:?}");
 
     // Another allowed host gets the placeholder, which is worth nothing.
-    let other = ASK.replace("api.thaw", "other.thaw");
+    let other = unopened(ASK).replace("api.thaw", "other.thaw");
     let answer = sandbox.says(&other).await?;
     ensure!(answer.contains(&placeholder), "{answer}");
     let seen = stage.world.requests()?;
@@ -196,21 +196,26 @@ async fn secrets_go_out_and_come_back_as_placeholders(_: Arc<Host>) -> Result {
     stage.end().await
 }
 
+/// The same for a host whose TLS is not opened: the sandbox does not know the authority of the small internet.
+fn unopened(ask: &str) -> String {
+    ask.replace("curl ", "curl -k ")
+}
+
 /// What a program may try, and how it has to end: each line is a command that has to fail.
 const ATTEMPTS: &[&str] = &[
     // Names that are not allowed, in all spellings.
-    "curl -m 20 https://other.thaw.example/",
-    "curl -m 20 http://other.thaw.example/",
-    "curl -m 20 https://OTHER.thaw.example./",
-    "curl -m 20 https://thaw.example/",
-    "curl -m 20 https://x.api.thaw.example/",
+    "curl -m 20 -f https://other.thaw.example/",
+    "curl -m 20 -f http://other.thaw.example/",
+    "curl -m 20 -f https://OTHER.thaw.example./",
+    "curl -m 20 -f https://thaw.example/",
+    "curl -m 20 -f https://x.api.thaw.example/",
     // An allowed address with another name.
-    "curl -m 20 -k --resolve other.thaw.example:443:11.22.33.10 https://other.thaw.example/",
-    "curl -m 20 -k --connect-to ::api.thaw.example:443 https://other.thaw.example/",
+    "curl -m 20 -f -k --resolve other.thaw.example:443:11.22.33.10 https://other.thaw.example/",
+    "curl -m 20 -f -k --connect-to ::api.thaw.example:443 https://other.thaw.example/",
     "curl -m 20 -f -H 'host: other.thaw.example' http://api.thaw.example/",
     "curl -m 20 -f -k -H 'host: other.thaw.example' https://api.thaw.example/",
     // Bare addresses, and the ways to write them.
-    "curl -m 20 -k https://11.22.33.10/",
+    "curl -m 20 -f -k https://11.22.33.10/",
     "curl -m 20 -f http://11.22.33.10/",
     "curl -m 20 -f http://0x0b16210a/",
     "curl -m 20 -f http://169.254.169.254/latest/meta-data/",
@@ -230,7 +235,7 @@ const ATTEMPTS: &[&str] = &[
     "curl -m 20 -f -p -x http://api.thaw.example:80 https://other.thaw.example/",
     "curl -m 20 -f --request-target http://other.thaw.example/ http://api.thaw.example/",
     // Other protocols.
-    "timeout 5 bash -c 'exec 3<>/dev/tcp/11.22.33.11/25; read -t 4 line <&3; echo $line'",
+    "timeout 5 bash -c 'exec 3<>/dev/tcp/11.22.33.11/25; read -t 4 line <&3'",
     "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3); \
         s.sendto(b\"x\", (\"11.22.33.10\", 443)); s.recv(9)'",
     "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); s.settimeout(3); \
@@ -320,7 +325,7 @@ async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
         name: "API_KEY".into(),
     };
     networks.remove_secret(remove.clone()).await?;
-    sandbox.says(ASK).await?;
+    sandbox.says(&unopened(ASK)).await?;
     ensure!(sent(&stage)?.contains(PLACEHOLDER));
     let again = networks.remove_secret(remove).await;
     expect(again, Code::NotFound, "SECRET_NOT_FOUND")?;
@@ -337,7 +342,7 @@ async fn a_restored_sandbox_has_what_its_creator_says(_: Arc<Host>) -> Result {
     let placeholder = parent.says("echo $API_KEY | tee /tmp/key").await?;
     let snapshot = parent.snapshot().await?;
     parent.kill().await?;
-    let ask = ASK.replace("$API_KEY", "$(cat /tmp/key)");
+    let ask = unopened(ASK).replace("$API_KEY", "$(cat /tmp/key)");
     let sent = async |sandbox: &Sandbox| -> Result<String> {
         sandbox.says(&ask).await?;
         let requests = stage.world.requests()?;
