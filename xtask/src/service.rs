@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub tcp: Option<(u16, &'a str)>,
     /// A read-only snapshot store on the host.
     pub snapshots: Option<&'a str>,
+    /// More arguments, as a shell reads them.
+    pub arguments: &'a str,
 }
 
 impl<'a> Service<'a> {
@@ -61,6 +63,7 @@ impl<'a> Service<'a> {
         if let Some(snapshots) = options.snapshots {
             line += &format!(" --snapshots {snapshots}");
         }
+        line += options.arguments;
         if let Some((port, token)) = options.tcp {
             let file = self.file("token");
             // Not by way of a command's arguments, which everyone can read.

@@ -54,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = Options {
         tcp: Some((API_PORT, &token)),
         snapshots: Some(&snapshots),
+        arguments: "",
     };
     let running = service.start(&deployment, &options)?;
     for port in [API_PORT, GATEWAY_PORT] {
