@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use egress::audit::{Decision, Moment};
+use egress::audit::{Decision, Moment, SecretName};
 use egress::policy::{Fallback, PolicySpec};
 use egress::secrets::{Headers, Hosts, Secret, SecretValue, Surface};
 use protocol::hostd::v1 as wire;
@@ -46,7 +46,7 @@ pub fn secrets(secrets: Vec<wire::Secret>) -> Result<Vec<SecretSpec>> {
 
 fn secret(secret: wire::Secret) -> Result<SecretSpec> {
     let name = variable(&secret.name)?;
-    let wrong = |problem: String| invalid(&secret.name, problem);
+    let wrong = |problem: String| Error::invalid("network.secrets", format!("{name} {problem}"));
     let Some(wire::secret::Material::Value(value)) = secret.material else {
         return Err(wrong("has no value".into()));
     };
@@ -66,21 +66,15 @@ fn secret(secret: wire::Secret) -> Result<SecretSpec> {
     })
 }
 
-/// A secret's name is that of a variable.
-fn variable(name: &str) -> Result<egress::audit::SecretName> {
+/// A secret's name is that of a variable. One that is none may be a value by mistake, and is not repeated.
+fn variable(name: &str) -> Result<SecretName> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let problem = "is no name for a variable: letters, digits and `_`, not beginning with a digit";
+    let problem = "a name is no variable's: letters, digits and `_`, not beginning with a digit";
+    let wrong = || Error::invalid("network.secrets", problem);
     if name.starts_with(|first: char| first.is_ascii_digit()) || !name.bytes().all(known) {
-        return Err(invalid(name, problem.into()));
+        return Err(wrong());
     }
-    name.parse().map_err(|_| invalid(name, problem.into()))
-}
-
-/// What is wrong with a secret. A name that is none may be a value by mistake, and is not repeated.
-fn invalid(name: &str, problem: String) -> Error {
-    let name = name.parse::<egress::audit::SecretName>();
-    let name = name.map_or_else(|_| "a secret".into(), |name| name.to_string());
-    Error::invalid("network.secrets", format!("{name} {problem}"))
+    name.parse().map_err(|_| wrong())
 }
 
 fn surface(surface: wire::SecretSurface) -> Result<Surface, String> {

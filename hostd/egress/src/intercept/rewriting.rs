@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, request, response};
 
 use super::body::TrailerMap;
 use super::problem::Problem;
@@ -13,6 +13,10 @@ use super::session::{Common, Opened};
 use crate::policy::Target;
 use crate::rewrite::{Lengths, Redactor, Substitution, Transform};
 use crate::secrets::Bindings;
+
+/// Of each message in a body of gRPC, and which of them are understood.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// What is put into a request and taken out of its answer.
 pub(super) struct Rewriting {
@@ -119,12 +123,15 @@ impl Rewriting {
 /// not be found.
 fn readable(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.remove(GRPC_ACCEPT_ENCODING);
     headers.remove(RANGE);
     headers.remove(IF_RANGE);
 }
 
+/// Whether a body, or each message in it, is compressed.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let codings = [CONTENT_ENCODING, GRPC_ENCODING].map(|name| headers.get_all(name));
+    let mut codings = codings.iter().flatten();
     codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 

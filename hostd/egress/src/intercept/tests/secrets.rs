@@ -201,24 +201,29 @@ async fn in_the_clear_only_who_asked_for_it() {
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_not_passed_on() {
-    let packed = handler(|request| async move {
-        assert_eq!(request.headers()["accept-encoding"], "identity");
-        assert!(!request.headers().contains_key("range"));
-        let mut response = Response::new(full("packed"));
-        response
-            .headers_mut()
-            .insert("content-encoding", HeaderValue::from_static("gzip"));
-        response
-    });
-    let world = World::with(&["http/1.1"], packed).await;
-    give(&world, vec![secret("KEY", VALUE, GOOD)]);
-    let mut asked = get(false, "/");
-    asked
-        .headers_mut()
-        .insert("accept-encoding", HeaderValue::from_static("gzip, br"));
-    asked
-        .headers_mut()
-        .insert("range", HeaderValue::from_static("bytes=0-3"));
-    let (status, _, text) = read(world.http1().await.send_request(asked).await.unwrap()).await;
-    assert_eq!((status, text.contains("packed")), (502, false), "{text}");
+    for coding in ["content-encoding", "grpc-encoding"] {
+        let packed = handler(move |request| async move {
+            assert_eq!(request.headers()["accept-encoding"], "identity");
+            assert!(!request.headers().contains_key("grpc-accept-encoding"));
+            assert!(!request.headers().contains_key("range"));
+            let mut response = Response::new(full("packed"));
+            let gzip = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(coding, gzip);
+            response
+        });
+        let world = World::with(&["http/1.1"], packed).await;
+        give(&world, vec![secret("KEY", VALUE, GOOD)]);
+        let mut asked = get(false, "/");
+        for (name, value) in [
+            ("accept-encoding", "gzip, br"),
+            ("grpc-accept-encoding", "gzip"),
+            ("range", "bytes=0-3"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            asked.headers_mut().insert(name, value);
+        }
+        let response = world.http1().await.send_request(asked).await.unwrap();
+        let (status, _, text) = read(response).await;
+        assert_eq!((status, text.contains("packed")), (502, false), "{text}");
+    }
 }
