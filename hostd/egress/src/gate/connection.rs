@@ -183,6 +183,7 @@ impl Connections {
 fn failure(error: &DialError) -> &'static str {
     match error {
         DialError::Refused(_) => "the policy refuses the host",
+        DialError::TooManyNames => "too many different names are connected to",
         DialError::Lookup(_) => "the host's name stands for nothing",
         DialError::Connect { .. } => "the host does not accept connections there",
     }

@@ -20,6 +20,9 @@ pub enum DialError {
     /// The policy refuses the name, or all addresses that it stands for.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// So many names were looked up that one more could be a message to whoever answers them.
+    #[error("too many different names are connected to")]
+    TooManyNames,
     /// The name stands for nothing.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -38,6 +41,7 @@ impl DialError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
+            Self::TooManyNames => "too-many-names",
             Self::Lookup(_) => "unresolved",
             Self::Connect { .. } => "unreachable",
         }
@@ -52,6 +56,9 @@ impl Shared {
     pub async fn dial(&self, name: &HostName, port: u16) -> Result<TcpStream, DialError> {
         // Refused names are not looked up: a question is a way out, too.
         self.policy.load().check(name, port)?;
+        if !self.rates.name(name) {
+            return Err(DialError::TooManyNames);
+        }
         let answer = self.resolver.lookup(name).await?;
         let addresses = answer.addresses.into_iter().map(IpAddr::V4);
         self.connect(self.dialable(name, addresses, port)?).await

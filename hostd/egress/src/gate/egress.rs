@@ -11,7 +11,7 @@ use super::{HostAddresses, Limits, Shared};
 use crate::audit::AuditLog;
 use crate::intercept::authority::Authority;
 use crate::policy::{LivePolicy, Policy};
-use crate::resolver::{Names, Servers, SetupError, Upstream};
+use crate::resolver::{Names, Rates, Servers, SetupError, Upstream};
 use crate::secrets::Vault;
 
 /// How the host's side is set up.
@@ -84,6 +84,7 @@ impl Egress {
             authority,
             resolver: self.resolver.clone(),
             names: Names::default(),
+            rates: Rates::new(&limits),
             audit: self.audit.sandbox(name),
             limits,
             upstream_tls: self.upstream_tls.clone(),

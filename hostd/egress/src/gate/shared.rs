@@ -8,7 +8,7 @@ use super::{HostAddresses, Limits};
 use crate::audit::Audit;
 use crate::intercept::authority::Authority;
 use crate::policy::{Host, LivePolicy, Policy, Target, Verdict};
-use crate::resolver::{Names, Upstream};
+use crate::resolver::{Names, Rates, Upstream};
 use crate::secrets::Vault;
 
 /// What all connections of one sandbox share; [`super::Egress::sandbox`] makes it.
@@ -25,6 +25,8 @@ pub struct Shared {
     pub resolver: Upstream,
     /// Which names the sandbox was given which addresses for.
     pub names: Names,
+    /// How much it may ask, by questions or by connections to names.
+    pub(crate) rates: Rates,
     /// Where decisions are told.
     pub audit: Audit,
     /// What the sandbox may use.
@@ -47,7 +49,7 @@ impl Shared {
 
     /// Whether TLS to this target has to be opened.
     pub(crate) fn opens(&self, target: &Target) -> bool {
-        let has_secrets = || self.vault.load().bound_to(target, true).next().is_some();
+        let has_secrets = || self.vault.load().may_come_from(&target.host);
         self.policy.load().inspects(target) || has_secrets()
     }
 

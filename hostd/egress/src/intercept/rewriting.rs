@@ -23,8 +23,8 @@ pub(super) struct Rewriting {
     bindings: Arc<Bindings>,
     target: Target,
     secure: bool,
-    /// Whether this host has secrets: only such a one can repeat any.
-    bound: bool,
+    /// Whether this host has secrets, in the clear or not and at whatever port: only such a one can repeat any.
+    may_repeat: bool,
     /// Of this request, once its head was read.
     substitution: Option<Substitution>,
     redactor: Arc<Redactor>,
@@ -34,9 +34,8 @@ impl Rewriting {
     /// With the secrets that `target` has now.
     pub(super) fn of(common: &Common, opened: &Opened, target: &Target) -> Self {
         let (bindings, secure) = (common.vault.load(), opened.secure());
-        let bound = bindings.bound_to(target, secure).next().is_some();
         Self {
-            bound,
+            may_repeat: bindings.may_come_from(&target.host),
             redactor: bindings.redactor().clone(),
             bindings,
             target: target.clone(),
@@ -47,7 +46,7 @@ impl Rewriting {
 
     /// Whether bytes after a WebSocket's handshake have to be read.
     pub(super) fn reads_frames(&self) -> bool {
-        self.bound
+        self.may_repeat
     }
 
     /// Puts secrets into a request's head; says how its body is rewritten.
@@ -65,12 +64,12 @@ impl Rewriting {
         });
         substitution.head(head);
         record.secrets(substitution.uses().clone());
-        if self.bound {
+        if self.may_repeat {
             readable(&mut head.headers);
         }
         let sent = substitution.take_sent();
         if !sent.is_empty() {
-            self.redactor = Arc::new(Redactor::with(self.bindings.secrets(), sent));
+            self.redactor = Arc::new(Redactor::after(sent, self.redactor.clone()));
         }
         let body = substitution.body(&head.headers);
         self.substitution = Some(substitution);
@@ -82,7 +81,7 @@ impl Rewriting {
         &mut self,
         head: &mut response::Parts,
     ) -> Result<Option<Box<dyn Transform>>, Problem> {
-        if !self.bound {
+        if !self.may_repeat {
             return Ok(None);
         }
         if is_encoded(&head.headers) {
@@ -101,7 +100,7 @@ impl Rewriting {
     pub(super) fn trailers(&self) -> Option<TrailerMap> {
         let redactor = self.redactor.clone();
         let map = move |trailers: &mut HeaderMap| redactor.headers(trailers);
-        self.bound.then(|| Box::new(map) as TrailerMap)
+        self.may_repeat.then(|| Box::new(map) as TrailerMap)
     }
 
     /// Rewrites one WebSocket message of the guest's.

@@ -25,5 +25,6 @@ mod tests;
 mod upstream;
 
 pub use self::names::Names;
+pub(crate) use self::rates::Rates;
 pub use self::server::serve;
 pub use self::upstream::{Answer, LookupError, MAX_ADDRESSES, Servers, SetupError, Upstream};

@@ -21,14 +21,14 @@ const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 /// bytes out; the number of *different* names is what bounds that. Who allows only whole names
 /// has no such tunnel at all.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     questions: DefaultDirectRateLimiter,
     names: DefaultDirectRateLimiter,
     known: Mutex<LruCache<HostName, ()>>,
 }
 
 impl Rates {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let burst = limits.questions_each_second.saturating_mul(BURST);
         let questions = Quota::per_second(limits.questions_each_second).allow_burst(burst);
         Self {
@@ -44,7 +44,7 @@ impl Rates {
     }
 
     /// Whether this name may be asked for.
-    pub(super) fn name(&self, name: &HostName) -> bool {
+    pub(crate) fn name(&self, name: &HostName) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(name).is_some() {
             return true;

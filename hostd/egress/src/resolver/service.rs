@@ -9,7 +9,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::question::{Kind, Question};
-use super::rates::Rates;
 use super::reply::{Extended, Reply};
 use super::{Answer, LookupError};
 use crate::audit::{Outcome, Protocol, Reason};
@@ -23,7 +22,6 @@ const DNS: u16 = 53;
 /// The resolver of one sandbox.
 pub(super) struct Service {
     shared: Arc<Shared>,
-    rates: Rates,
     under_way: Semaphore,
 }
 
@@ -38,7 +36,6 @@ enum Failure {
 impl Service {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            rates: Rates::new(&shared.limits),
             under_way: Semaphore::new(shared.limits.questions),
             shared,
         }
@@ -82,7 +79,7 @@ impl Service {
     async fn addresses(&self, name: &HostName) -> Result<Answer, Failure> {
         // Nothing of a refused name leaves: a question is a message to whoever answers it.
         self.allowed(name)?;
-        if !self.rates.name(name) {
+        if !self.shared.rates.name(name) {
             return Err(Failure::Busy("too many different names asked for"));
         }
         let Ok(_permit) = self.under_way.try_acquire() else {
@@ -100,7 +97,7 @@ impl Service {
     }
 
     fn allowed(&self, name: &HostName) -> Result<(), Failure> {
-        if !self.rates.question() {
+        if !self.shared.rates.question() {
             return Err(Failure::Busy("too many questions"));
         }
         let policy = self.shared.policy.load();

@@ -10,13 +10,16 @@ use zeroize::Zeroizing;
 
 /// No text is shorter.
 const SHORTEST: usize = 2;
+/// Pairs of bytes that there are.
+const PAIRS: usize = 1 << 16;
+const BITS: usize = u64::BITS as usize;
 
 /// Texts to look for, each at least two bytes long, and what each is replaced by.
 pub(super) struct Patterns {
     /// By their first two bytes; the longest first.
     by_start: HashMap<[u8; SHORTEST], Vec<usize>>,
-    /// Which two bytes begin a text, and which byte.
-    starts: Box<[bool]>,
+    /// Which two bytes begin a text, a bit for each pair; and which byte.
+    starts: Box<[u64]>,
     firsts: [bool; 256],
     texts: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -34,14 +37,19 @@ impl Patterns {
     /// Looks for these. Texts that are too short are never found; of two equal ones, the first is.
     pub(super) fn new(texts: Vec<Zeroizing<Vec<u8>>>) -> Self {
         let (mut by_start, mut firsts) = (HashMap::<_, Vec<usize>>::new(), [false; 256]);
-        let mut starts = vec![false; 1 << 16].into_boxed_slice();
+        let mut starts = vec![0; PAIRS / BITS].into_boxed_slice();
         for (index, text) in texts.iter().enumerate() {
             let Some(start) = text.first_chunk() else {
                 continue;
             };
             by_start.entry(*start).or_default().push(index);
-            set(&mut starts, pair(*start));
-            set(&mut firsts, start[0].into());
+            let (word, bit) = place(*start);
+            if let Some(word) = starts.get_mut(word) {
+                *word |= bit;
+            }
+            if let Some(first) = firsts.get_mut(usize::from(start[0])) {
+                *first = true;
+            }
         }
         let length = |index: &usize| texts.get(*index).map_or(0, |text| text.len());
         for indices in by_start.values_mut() {
@@ -60,7 +68,8 @@ impl Patterns {
     pub(super) fn find(&self, bytes: &[u8], last: bool) -> Option<(usize, Found)> {
         for (at, two) in bytes.windows(SHORTEST).enumerate() {
             let two = two.first_chunk().copied().unwrap_or_default();
-            if self.starts.get(pair(two)).is_some_and(|known| *known)
+            let (word, bit) = place(two);
+            if self.starts.get(word).is_some_and(|word| word & bit != 0)
                 && let Some(found) = self.at(bytes.get(at..).unwrap_or_default(), two, last)
             {
                 return Some((at, found));
@@ -91,12 +100,8 @@ impl Patterns {
     }
 }
 
-fn pair(two: [u8; SHORTEST]) -> usize {
-    u16::from_be_bytes(two).into()
-}
-
-fn set(table: &mut [bool], index: usize) {
-    if let Some(place) = table.get_mut(index) {
-        *place = true;
-    }
+/// Where a pair's bit is: which word, and which bit of it.
+fn place(two: [u8; SHORTEST]) -> (usize, u64) {
+    let pair = usize::from(u16::from_be_bytes(two));
+    (pair / BITS, 1 << (pair % BITS))
 }

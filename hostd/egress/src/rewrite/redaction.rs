@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -16,6 +17,8 @@ use crate::secrets::Secret;
 pub(crate) struct Redactor {
     patterns: Arc<Patterns>,
     replacements: Arc<[Replacement]>,
+    /// Looks at what this one passes on.
+    next: Option<Arc<Redactor>>,
 }
 
 struct Replacement {
@@ -45,12 +48,12 @@ impl Redactor {
         Self::of(secrets.iter().flat_map(|secret| forms(secret)))
     }
 
-    /// One that knows these texts, too; of equal ones, these count.
-    pub(crate) fn with(secrets: &[Arc<Secret>], sent: Vec<(Text, Vec<u8>)>) -> Self {
-        Self::of(
-            sent.into_iter()
-                .chain(secrets.iter().flat_map(|secret| forms(secret))),
-        )
+    /// One that looks for these texts first.
+    pub(crate) fn after(sent: Vec<(Text, Vec<u8>)>, others: Arc<Self>) -> Self {
+        Self {
+            next: Some(others),
+            ..Self::of(sent.into_iter())
+        }
     }
 
     fn of(forms: impl Iterator<Item = (Text, Vec<u8>)>) -> Self {
@@ -65,12 +68,17 @@ impl Redactor {
         Self {
             patterns: Arc::new(Patterns::new(texts)),
             replacements: replacements.into(),
+            next: None,
         }
     }
 
     /// Redacts a stream.
     pub(crate) fn stream(&self, lengths: Lengths) -> Box<dyn Transform> {
-        Box::new(self.replacing(lengths))
+        let this = Box::new(self.replacing(lengths));
+        match &self.next {
+            None => this,
+            Some(next) => Box::new(Chain(this, next.stream(lengths))),
+        }
     }
 
     /// Redacts every value in a map.
@@ -82,6 +90,9 @@ impl Redactor {
                 // A placeholder is of characters that every header may have.
                 *value = HeaderValue::from_bytes(&redacted).unwrap_or(HeaderValue::from_static(""));
             }
+        }
+        if let Some(next) = &self.next {
+            next.headers(headers);
         }
     }
 
@@ -98,6 +109,20 @@ impl Redactor {
             }
             Some(Zeroizing::new(text))
         })
+    }
+}
+
+/// One stream's rewriting after another's.
+struct Chain(Box<dyn Transform>, Box<dyn Transform>);
+
+impl Transform for Chain {
+    fn feed(&mut self, chunk: &[u8]) -> Bytes {
+        self.1.feed(&self.0.feed(chunk))
+    }
+
+    fn finish(&mut self) -> Bytes {
+        let rest = self.1.feed(&self.0.finish());
+        [rest, self.1.finish()].concat().into()
     }
 }
 

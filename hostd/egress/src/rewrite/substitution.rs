@@ -1,5 +1,6 @@
 //! [`Substitution`]: placeholders of one request become values.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,9 +21,7 @@ use crate::secrets::{Bindings, Secret};
 pub(crate) struct Substitution {
     /// All that the sandbox has, and whether this request may have it.
     secrets: Vec<(Arc<Secret>, bool)>,
-    /// Every placeholder, as it is; and again with its underscores percent-encoded, twice.
-    plain: Arc<Patterns>,
-    encoded: Arc<Patterns>,
+    placeholders: Placeholders,
     uses: Arc<Uses>,
     /// Basic credentials as they were sent, and as the guest wrote them.
     sent: Vec<(Text, Vec<u8>)>,
@@ -36,8 +35,37 @@ pub(crate) struct Uses {
     names: Vec<SecretName>,
 }
 
-/// How the texts of an [`Substitution::encoded`] pattern are told apart.
-const WRITINGS: [&str; 3] = ["_", "%5F", "%5f"];
+/// The placeholders of a sandbox, to be found in requests: as they are, and in URLs, where their underscores may be
+/// percent-encoded. A pattern's index, modulo the number of secrets, is its secret's. A clone is another handle of the same.
+#[derive(Clone)]
+pub(crate) struct Placeholders {
+    plain: Arc<Patterns>,
+    encoded: Arc<Patterns>,
+}
+
+impl Placeholders {
+    pub(crate) fn new(secrets: &[Arc<Secret>]) -> Self {
+        let written = |writings: &[&str]| {
+            let texts = writings.iter().flat_map(|underscore| {
+                secrets.iter().map(|secret| {
+                    let text = secret.placeholder().as_str().replace('_', underscore);
+                    Zeroizing::new(text.into_bytes())
+                })
+            });
+            Arc::new(Patterns::new(texts.collect()))
+        };
+        Self {
+            plain: written(&["_"]),
+            encoded: written(&["_", "%5F", "%5f"]),
+        }
+    }
+}
+
+impl fmt::Debug for Placeholders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Placeholders").finish_non_exhaustive()
+    }
+}
 
 impl Substitution {
     /// For a request with this head; `bound` tells which secrets are for its host.
@@ -54,16 +82,6 @@ impl Substitution {
             .iter()
             .map(|secret| (secret.clone(), covers(secret)))
             .collect();
-        let written = |writings: &[&str]| {
-            let texts = writings.iter().flat_map(|underscore| {
-                secrets.iter().map(|(secret, _)| {
-                    let text = secret.placeholder().as_str().replace('_', underscore);
-                    Zeroizing::new(text.into_bytes())
-                })
-            });
-            Arc::new(Patterns::new(texts.collect()))
-        };
-        let (plain, encoded) = (written(&WRITINGS[..1]), written(&WRITINGS));
         let names: Vec<_> = secrets
             .iter()
             .map(|(secret, _)| secret.name().clone())
@@ -76,8 +94,7 @@ impl Substitution {
         };
         Self {
             secrets,
-            plain,
-            encoded,
+            placeholders: bindings.placeholders().clone(),
             uses: Arc::new(uses),
             sent: Vec::new(),
         }
@@ -109,11 +126,12 @@ impl Substitution {
         let in_path = |secret: &Secret| secret.surface().path;
         let in_query = |secret: &Secret| secret.surface().query;
         let mut text = self
-            .replacing(&self.encoded, &in_path, encode::percent)
+            .replacing(&self.placeholders.encoded, &in_path, encode::percent)
             .whole(path.as_bytes());
         if let Some(query) = query {
             text.push(b'?');
-            let mut replacing = self.replacing(&self.encoded, &in_query, encode::percent);
+            let mut replacing =
+                self.replacing(&self.placeholders.encoded, &in_query, encode::percent);
             text.extend_from_slice(&replacing.whole(query.as_bytes()));
         }
         if text[..] == *whole.as_bytes() {
@@ -139,7 +157,7 @@ impl Substitution {
                 continue;
             }
             let text = self
-                .replacing(&self.plain, &covers, raw)
+                .replacing(&self.placeholders.plain, &covers, raw)
                 .whole(value.as_bytes());
             if text[..] != *value.as_bytes()
                 && let Ok(mut substituted) = HeaderValue::from_bytes(&text)
@@ -161,7 +179,9 @@ impl Substitution {
         let written = written.trim();
         let decoded = Zeroizing::new(STANDARD.decode(written).ok()?);
         let covers = |secret: &Secret| secret.surface().covers_header(&AUTHORIZATION);
-        let text = self.replacing(&self.plain, &covers, raw).whole(&decoded);
+        let text = self
+            .replacing(&self.placeholders.plain, &covers, raw)
+            .whole(&decoded);
         if text == decoded {
             return None;
         }
@@ -194,17 +214,21 @@ impl Substitution {
             .trim()
             .to_ascii_lowercase();
         Some(if kind == "application/x-www-form-urlencoded" {
-            Box::new(self.replacing(&self.encoded, &in_body, encode::form))
+            Box::new(self.replacing(&self.placeholders.encoded, &in_body, encode::form))
         } else if kind == "application/json" || kind.ends_with("+json") {
-            Box::new(self.replacing(&self.plain, &in_body, encode::json))
+            Box::new(self.replacing(&self.placeholders.plain, &in_body, encode::json))
         } else {
-            Box::new(self.replacing(&self.plain, &in_body, raw))
+            Box::new(self.replacing(&self.placeholders.plain, &in_body, raw))
         })
     }
 
     /// Puts them into one WebSocket message.
     pub(crate) fn message(&self) -> Box<dyn Transform> {
-        Box::new(self.replacing(&self.plain, &|secret| secret.surface().websocket, raw))
+        Box::new(self.replacing(
+            &self.placeholders.plain,
+            &|secret| secret.surface().websocket,
+            raw,
+        ))
     }
 
     fn replacing(

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::Secret;
 use crate::audit::SecretName;
-use crate::policy::Target;
-use crate::rewrite::Redactor;
+use crate::policy::{Host, Target};
+use crate::rewrite::{Placeholders, Redactor};
 
 /// Secrets of one sandbox.
 pub const MAX_SECRETS: usize = 128;
@@ -20,6 +20,7 @@ pub const MAX_VALUES: usize = 128 << 10;
 #[derive(Debug, Default)]
 pub struct Bindings {
     secrets: Vec<Arc<Secret>>,
+    placeholders: OnceLock<Placeholders>,
     redactor: OnceLock<Arc<Redactor>>,
 }
 
@@ -68,10 +69,7 @@ impl Bindings {
     pub(super) fn without(&self, name: &SecretName) -> Option<Self> {
         self.find(name)?;
         let others = self.secrets.iter().filter(|secret| secret.name() != name);
-        Some(Self {
-            secrets: others.cloned().collect(),
-            redactor: OnceLock::new(),
-        })
+        Some(Self::unchecked(others.cloned().collect()))
     }
 
     /// The one that is called so.
@@ -99,10 +97,15 @@ impl Bindings {
                 return Err(BindingsError::Placeholder(secret.name().clone()));
             }
         }
-        Ok(Self {
+        Ok(Self::unchecked(secrets))
+    }
+
+    fn unchecked(secrets: Vec<Arc<Secret>>) -> Self {
+        Self {
             secrets,
+            placeholders: OnceLock::new(),
             redactor: OnceLock::new(),
-        })
+        }
     }
 
     /// All of them.
@@ -116,6 +119,18 @@ impl Bindings {
             .iter()
             .filter(move |secret| secret.hosts().contain(target))
             .filter(move |secret| secure || secret.surface().plaintext)
+    }
+
+    /// Whether this host has a secret, at whatever port: it could repeat one that it was sent at another.
+    pub fn may_come_from(&self, host: &Host) -> bool {
+        let mut secrets = self.secrets.iter();
+        secrets.any(|secret| secret.hosts().contain_host(host))
+    }
+
+    /// What finds their placeholders: made when it is needed first.
+    pub(crate) fn placeholders(&self) -> &Placeholders {
+        self.placeholders
+            .get_or_init(|| Placeholders::new(&self.secrets))
     }
 
     /// What takes all of them out of answers: made when it is needed first.

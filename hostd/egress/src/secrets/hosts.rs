@@ -75,6 +75,11 @@ impl Hosts {
         self.0.iter().any(|pattern| pattern.matches(target))
     }
 
+    /// Whether this host is one of them, at some port.
+    pub fn contain_host(&self, host: &Host) -> bool {
+        self.0.iter().any(|pattern| pattern.matches_host(host))
+    }
+
     /// As they are written, in one spelling.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(ToString::to_string)
@@ -84,7 +89,11 @@ impl Hosts {
 impl Pattern {
     fn matches(&self, target: &Target) -> bool {
         let port = self.port.is_none_or(|port| port == target.port);
-        port && match (&self.what, &target.host) {
+        port && self.matches_host(&target.host)
+    }
+
+    fn matches_host(&self, host: &Host) -> bool {
+        match (&self.what, host) {
             (What::Name(name), Host::Name(asked)) => name == asked,
             (What::Below(name), Host::Name(asked)) => {
                 asked.parents().any(|parent| parent == name.as_str())

@@ -12,7 +12,7 @@ pub const MIN_VALUE: usize = 8;
 /// The longest value, in bytes: a certificate chain with its key fits.
 pub const MAX_VALUE: usize = 64 << 10;
 
-/// A secret's value. It is in memory once, that is wiped when the last clone is dropped, and no `Debug`,
+/// A secret's value. Its clones are one piece of memory, wiped when the last is dropped, and no `Debug`,
 /// `Display` or serialisation shows it.
 ///
 /// What leaves by [`SecretValue::expose`] is the caller's to wipe: a request on its way has copies of it in the

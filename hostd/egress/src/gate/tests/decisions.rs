@@ -202,3 +202,17 @@ async fn a_host_that_nobody_is_at_resets() {
     assert!(stage.told().await.contains("failed"));
     assert_eq!(stage.counts().failed, 1);
 }
+
+#[tokio::test]
+async fn names_that_are_only_connected_to_count_as_names_that_are_asked_for() {
+    let limits = Limits {
+        names_each_minute: 3.try_into().unwrap(),
+        ..Limits::default()
+    };
+    let stage = Stage::new(only(&["*.tunnel.example"]), limits).await;
+    for n in 0..20 {
+        let guest = stage.connect((NOWHERE, 443).into()).await;
+        let _ = talk(guest, &hello(&format!("data{n}.tunnel.example")).await).await;
+    }
+    assert_eq!(stage.dns.asked().len(), 3);
+}

@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 
+use super::super::session::Wire;
 use super::world::{GOOD, World, echo, full, get, handler, read, request, told};
 use crate::secrets::{Hosts, Secret, SecretValue, Surface};
 use crate::testing::{on, secret};
@@ -183,19 +186,19 @@ async fn in_the_clear_only_who_asked_for_it() {
         );
         let placeholder = key.placeholder().to_string();
         give(&world, vec![key]);
-        let asked = format!(
-            "GET / HTTP/1.1\r\nhost: {GOOD}\r\nx-key: {placeholder}\r\nconnection: close\r\n\r\n"
-        );
-        let answer = world.raw(asked.as_bytes()).await;
+        let stream = world.connect(Wire::Http1, GOOD).await;
+        let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut asked = get(false, "/");
+        let value = HeaderValue::from_str(&placeholder).unwrap();
+        asked.headers_mut().insert("x-key", value);
+        let (_, _, text) = read(client.send_request(asked).await.unwrap()).await;
         let length = if plaintext {
             VALUE.len()
         } else {
             placeholder.len()
         };
-        assert!(
-            answer.contains(&format!("heard {length} bytes: {placeholder}")),
-            "{answer}"
-        );
+        assert_eq!(text, format!("heard {length} bytes: {placeholder}"));
     }
 }
 
@@ -226,4 +229,20 @@ async fn an_answer_that_cannot_be_read_is_not_passed_on() {
         let (status, _, text) = read(response).await;
         assert_eq!((status, text.contains("packed")), (502, false), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_value_is_found_in_the_clear_though_it_does_not_go_out_there() {
+    let world = World::new();
+    let stored = handler(|_| async { Response::new(full(format!("stored: {VALUE}"))) });
+    world.plain_upstream(GOOD, false, stored).await;
+    let key = on("KEY", VALUE, &format!("{GOOD}:443"), Surface::default());
+    let placeholder = key.placeholder().to_string();
+    give(&world, vec![key]);
+    let asked = format!("GET / HTTP/1.1\r\nhost: {GOOD}\r\nconnection: close\r\n\r\n");
+    let answer = world.raw(asked.as_bytes()).await;
+    assert!(
+        answer.contains(&format!("stored: {placeholder}")),
+        "{answer}"
+    );
 }
