@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use egress::secrets::Bindings;
-use snapshots::store::{Snapshot, Store};
+use snapshots::SnapshotId;
+use snapshots::store::Store;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -151,10 +152,18 @@ impl Services {
         spec.resolve(kept.as_deref())
     }
 
-    /// A sandbox with these secrets was saved.
-    pub fn keep_secrets(&self, snapshot: &Snapshot, secrets: Arc<Bindings>) {
+    /// A sandbox with these secrets is being saved. To be said before anybody can know the snapshot: they are
+    /// forgotten with it.
+    pub fn keep_secrets(&self, snapshot: &SnapshotId, secrets: Arc<Bindings>) {
         if let Some(networks) = &self.networks {
-            networks.kept.keep(snapshot.manifest().id.clone(), secrets);
+            networks.kept.keep(snapshot.clone(), secrets);
+        }
+    }
+
+    /// A snapshot is gone, or was never there: what is remembered of it goes, too.
+    pub fn forget_secrets(&self, snapshot: &SnapshotId) {
+        if let Some(networks) = &self.networks {
+            networks.kept.forget(snapshot);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egress::audit::{Decision, Event, Subscription};
+use egress::audit::{Event, Subscription};
 use futures::stream;
 use protocol::hostd::v1 as wire;
 use protocol::hostd::v1::networks_server::Networks as Service;
@@ -71,16 +71,16 @@ impl Service for NetworksApi {
     ) -> Response<Self::WatchStream> {
         let wanted = request.into_inner().sandbox_id;
         let services = self.sandboxes.services();
-        let networks = services
-            .networks
-            .as_ref()
-            .ok_or(Error::NetworkUnavailable)?;
-        if !wanted.is_empty() {
-            self.sandboxes.record(&wanted).await?;
-        }
+        let decisions = match wanted.as_str() {
+            "" => {
+                let networks = services.networks.as_ref();
+                let networks = networks.ok_or(Error::NetworkUnavailable)?;
+                networks.decisions().subscribe()
+            }
+            id => self.attachment(id).await?.decisions(),
+        };
         let watcher = Watcher {
-            decisions: networks.decisions().subscribe(),
-            wanted,
+            decisions,
             all_ended: services.all_ended.clone(),
             over: false,
         };
@@ -99,10 +99,9 @@ fn status(id: &str, attachment: &Attachment) -> tonic::Response<wire::NetworkSta
     tonic::Response::new(network::status(id, attachment))
 }
 
-/// Turns the decisions about all sandboxes into one client's stream.
+/// Turns decisions into one client's stream.
 struct Watcher {
     decisions: Subscription,
-    wanted: String,
     all_ended: CancellationToken,
     over: bool,
 }
@@ -115,27 +114,20 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Option<Result<wire::NetworkDecision, Status>> {
-        while !self.over {
-            let event = tokio::select! {
-                biased;
-                event = self.decisions.next() => event?,
-                () = self.all_ended.cancelled() => return None,
-            };
-            match event {
-                Event::Decision(decision) if self.wants(&decision) => {
-                    return Some(Ok(network::decision(&decision)));
-                }
-                Event::Decision(_) => {}
-                Event::Lost(count) => {
-                    self.over = true;
-                    return Some(Err(Error::WatchLagged(count).into()));
-                }
-            }
+        if self.over {
+            return None;
         }
-        None
-    }
-
-    fn wants(&self, decision: &Decision) -> bool {
-        self.wanted.is_empty() || *self.wanted == *decision.sandbox
+        let event = tokio::select! {
+            biased;
+            event = self.decisions.next() => event?,
+            () = self.all_ended.cancelled() => return None,
+        };
+        Some(match event {
+            Event::Decision(decision) => Ok(network::decision(&decision)),
+            Event::Lost(count) => {
+                self.over = true;
+                Err(Error::WatchLagged(count).into())
+            }
+        })
     }
 }

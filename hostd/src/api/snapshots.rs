@@ -102,9 +102,7 @@ impl Snapshots for SnapshotsApi {
             .delete(&request.into_inner().snapshot)
             .await?;
         services.templates.forget(id.as_str());
-        if let Some(networks) = &services.networks {
-            networks.kept.forget(&id);
-        }
+        services.forget_secrets(&id);
         Ok(tonic::Response::new(DeleteSnapshotResponse {}))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use egress::audit::Subscription;
 use egress::gate::{Counts, Egress, Gate, Shared, Sockets};
 use egress::intercept::authority::Authority;
 use egress::policy::PolicySpec;
@@ -75,6 +76,11 @@ impl Attachment {
         &self.authority_pem
     }
 
+    /// What is decided about it from now on, until it ends.
+    pub fn decisions(&self) -> Subscription {
+        self.shared.audit.subscribe()
+    }
+
     /// How much may pass.
     pub fn limits(&self) -> NetworkLimits {
         self.limits
@@ -101,9 +107,7 @@ impl Attachment {
 
     /// Adds secrets, and gives those whose names are known new values; these keep their placeholders.
     pub fn put_secrets(&self, specs: &[SecretSpec]) -> Result<()> {
-        let secrets = secrets(specs, &self.secrets())?;
-        let put = self.shared.vault.put(secrets);
-        put.map_err(|error| Error::invalid("secrets", chain(&error)))
+        self.shared.vault.put(|earlier| secrets(specs, earlier))
     }
 
     /// Takes a secret away.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use egress::audit::SecretName;
 use egress::policy::{Policy, PolicySpec};
-use egress::secrets::{Bindings, Hosts, Placeholder, Secret, SecretValue, Surface};
+use egress::secrets::{Bindings, BindingsError, Hosts, Placeholder, Secret, SecretValue, Surface};
 
 use crate::error::{Error, Result, chain};
 
@@ -119,7 +119,13 @@ fn bind(own: Vec<Secret>, inherited: Option<&Bindings>) -> Result<Bindings> {
         Some(inherited) => Bindings::over(own, inherited),
         None => Bindings::new(own),
     };
-    bound.map_err(|error| Error::invalid("network.secrets", chain(&error)))
+    Ok(bound?)
+}
+
+impl From<BindingsError> for Error {
+    fn from(error: BindingsError) -> Self {
+        Self::invalid("network.secrets", chain(&error))
+    }
 }
 
 #[cfg(test)]

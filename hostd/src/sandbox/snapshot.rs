@@ -80,12 +80,15 @@ impl Actor {
     ) -> Result<(), End> {
         match self.write(machine, &request).await? {
             Ok((pending, description)) => {
-                let secrets = machine.network().map(|network| network.secrets());
+                let id = pending.id().clone();
+                if let Some(network) = machine.network() {
+                    self.services.keep_secrets(&id, network.secrets());
+                }
                 let services = self.services.clone();
                 self.services.tasks.spawn(async move {
                     let result = commit(pending, description, request).await;
-                    if let (Ok(snapshot), Some(secrets)) = (&result, secrets) {
-                        services.keep_secrets(snapshot, secrets);
+                    if result.is_err() {
+                        services.forget_secrets(&id);
                     }
                     // The client may be gone; the snapshot is there all the same.
                     let _ = answer.send(result);

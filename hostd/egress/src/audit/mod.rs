@@ -4,7 +4,8 @@
 //! carried, when it ends. Redaction is by type: a [`Decision`] has no field that could hold a query
 //! string, a header or a value ([`PathText`], [`SecretName`], [`Reason`]).
 //!
-//! Listeners have a bounded queue: who is too slow is told how many events were lost.
+//! Listeners have a bounded queue: who is too slow is told how many events were lost. Who listens to one
+//! sandbox loses nothing by the noise of others.
 
 mod decision;
 mod subscription;
@@ -15,7 +16,7 @@ pub use self::subscription::{Event, Subscription};
 pub use self::text::{PathText, SecretName, SecretNameError};
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -58,7 +59,8 @@ impl AuditLog {
     pub fn sandbox(&self, sandbox: &str) -> Audit {
         Audit {
             sandbox: sandbox.into(),
-            events: self.events.clone(),
+            all: self.events.clone(),
+            own: Arc::default(),
             logged: Arc::new(RateLimiter::direct(Quota::per_second(LOGGED_EACH_SECOND))),
         }
     }
@@ -68,7 +70,9 @@ impl AuditLog {
 #[derive(Debug, Clone)]
 pub struct Audit {
     sandbox: Arc<str>,
-    events: broadcast::Sender<Arc<Decision>>,
+    all: broadcast::Sender<Arc<Decision>>,
+    /// Made for the first who listens to this sandbox alone: most have nobody.
+    own: Arc<OnceLock<broadcast::Sender<Arc<Decision>>>>,
     logged: Arc<DefaultDirectRateLimiter>,
 }
 
@@ -78,11 +82,21 @@ impl Audit {
         Decision::new(self.sandbox.clone(), SystemTime::now(), protocol, port)
     }
 
+    /// Listens to what is told of this sandbox from now on, until it is gone.
+    pub fn subscribe(&self) -> Subscription {
+        let own = self.own.get_or_init(|| broadcast::Sender::new(QUEUE));
+        Subscription::new(own.subscribe())
+    }
+
     /// Tells it.
     pub fn tell(&self, decision: Decision) {
         self.log(&decision);
+        let decision = Arc::new(decision);
         // Nobody listens: nobody is told.
-        let _ = self.events.send(Arc::new(decision));
+        if let Some(own) = self.own.get() {
+            let _ = own.send(decision.clone());
+        }
+        let _ = self.all.send(decision);
     }
 
     fn log(&self, decision: &Decision) {
@@ -115,6 +129,27 @@ mod tests {
             });
         }
         assert_eq!(heard, ["lost 3", "box 4", "box 5"]);
+    }
+
+    #[tokio::test]
+    async fn who_listens_to_one_sandbox_hears_no_other_and_its_end() {
+        let log = AuditLog::new(2);
+        let (audit, other) = (log.sandbox("box"), log.sandbox("other"));
+        let mut listener = audit.clone().subscribe();
+        for port in 1..=5 {
+            audit.tell(audit.decision(Protocol::Tcp, port));
+            other.tell(other.decision(Protocol::Tcp, port));
+        }
+        drop(audit);
+        for expected in 1..=5 {
+            match listener.next().await {
+                Some(Event::Decision(decision)) => {
+                    assert_eq!((&*decision.sandbox, decision.port), ("box", expected));
+                }
+                event => panic!("{event:?}"),
+            }
+        }
+        assert!(listener.next().await.is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::pass::{Meters, pass};
 use super::pipes::Pipes;
 use super::refuse::{alert, reset};
 use super::route::{Refused, Route, route};
-use super::{DialError, Prefixed, Shared};
+use super::{DialError, Prefixed, Reached, Shared};
 use crate::audit::{Decision, Outcome, Protocol, Reason};
 use crate::intercept;
 use crate::policy::Target;
@@ -102,19 +102,20 @@ impl Connections {
     async fn pass(
         &self,
         guest: TcpStream,
-        mut host: TcpStream,
+        mut host: Reached,
         first: &[u8],
         target: &Target,
         mut decision: Decision,
     ) {
         self.counters.passed();
-        decision.address = host.peer_addr().ok().map(|address| address.ip());
+        let address = host.address();
+        decision.address = Some(address);
         self.shared.audit.tell(decision.clone());
         let _ = guest.set_nodelay(true);
         let meters = Meters::default();
         let passed = tokio::select! {
             passed = pass(&guest, &mut host, first, &self.pipes, &meters, self.shared.limits.idle) => passed.is_ok(),
-            () = self.shared.until_refused(target) => {
+            () = self.shared.until_refused(target, Some(address)) => {
                 decision.reason = Some(Reason::Other("the policy refuses the host now"));
                 false
             }
@@ -122,7 +123,7 @@ impl Connections {
         if !passed {
             // Each side sees that the other one did not end as it should.
             reset(&guest);
-            reset(&host);
+            reset(host.stream());
         }
         let (up, down) = meters.total();
         self.shared.audit.tell(decision.end(up, down));
@@ -184,6 +185,7 @@ fn failure(error: &DialError) -> &'static str {
     match error {
         DialError::Refused(_) => "the policy refuses the host",
         DialError::TooManyNames => "too many different names are connected to",
+        DialError::TooManyConnections => "too many connections to hosts are open",
         DialError::Lookup(_) => "the host's name stands for nothing",
         DialError::Connect { .. } => "the host does not accept connections there",
     }

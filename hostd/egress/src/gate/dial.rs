@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::Shared;
+use super::{Reached, Shared};
 use crate::policy::{Host, HostName, Refusal, Target};
 use crate::resolver::LookupError;
 
@@ -23,6 +24,9 @@ pub enum DialError {
     /// So many names were looked up that one more could be a message to whoever answers them.
     #[error("too many different names are connected to")]
     TooManyNames,
+    /// Every place for connections to hosts is taken.
+    #[error("too many connections to hosts are open")]
+    TooManyConnections,
     /// The name stands for nothing.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -42,6 +46,7 @@ impl DialError {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::TooManyNames => "too-many-names",
+            Self::TooManyConnections => "too-many-connections",
             Self::Lookup(_) => "unresolved",
             Self::Connect { .. } => "unreachable",
         }
@@ -53,7 +58,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`DialError`] says what is in the way.
-    pub async fn dial(&self, name: &HostName, port: u16) -> Result<TcpStream, DialError> {
+    pub async fn dial(&self, name: &HostName, port: u16) -> Result<Reached, DialError> {
         // Refused names are not looked up: a question is a way out, too.
         self.policy.load().check(name, port)?;
         if !self.rates.name(name) {
@@ -73,7 +78,7 @@ impl Shared {
         name: &HostName,
         address: IpAddr,
         port: u16,
-    ) -> Result<TcpStream, DialError> {
+    ) -> Result<Reached, DialError> {
         self.policy.load().check(name, port)?;
         self.connect(self.dialable(name, [address].into_iter(), port)?)
             .await
@@ -83,7 +88,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`DialError`] says what is in the way.
-    pub async fn dial_ip(&self, address: IpAddr, port: u16) -> Result<TcpStream, DialError> {
+    pub async fn dial_ip(&self, address: IpAddr, port: u16) -> Result<Reached, DialError> {
         let policy = self.policy.load();
         policy.check_ip(address, port, &self.host.load())?;
         self.connect(vec![SocketAddr::new(address.to_canonical(), port)])
@@ -94,7 +99,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`DialError`] says what is in the way.
-    pub async fn dial_target(&self, target: &Target) -> Result<TcpStream, DialError> {
+    pub async fn dial_target(&self, target: &Target) -> Result<Reached, DialError> {
         match &target.host {
             Host::Name(name) => self.dial(name, target.port).await,
             Host::Ip(address) => self.dial_ip(*address, target.port).await,
@@ -128,15 +133,22 @@ impl Shared {
         }
     }
 
-    async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+    async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<Reached, DialError> {
         let mut error = DialError::Lookup(LookupError::NoAddress);
+        let place = self.place()?;
         for address in addresses.into_iter().take(TRIED) {
             match self.connect_one(address).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok(Reached::new(stream, address.ip(), place)),
                 Err(source) => error = DialError::Connect { address, source },
             }
         }
         Err(error)
+    }
+
+    /// A place for one more connection to a host.
+    fn place(&self) -> Result<OwnedSemaphorePermit, DialError> {
+        let place = self.hosts.clone().try_acquire_owned();
+        place.map_err(|_| DialError::TooManyConnections)
     }
 
     async fn connect_one(&self, address: SocketAddr) -> io::Result<TcpStream> {

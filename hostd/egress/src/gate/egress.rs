@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::{HostAddresses, Limits, Shared};
 use crate::audit::AuditLog;
@@ -85,6 +86,8 @@ impl Egress {
             resolver: self.resolver.clone(),
             names: Names::default(),
             rates: Rates::new(&limits),
+            hosts: Arc::new(Semaphore::new(limits.hosts)),
+            requests: Arc::new(Semaphore::new(limits.requests)),
             audit: self.audit.sandbox(name),
             limits,
             upstream_tls: self.upstream_tls.clone(),

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::Shared;
 use super::route::{known_as, was_given};
+use super::{Reached, Shared};
 use crate::audit::Protocol;
 use crate::policy::{Host, Target};
 use crate::sniff::{SniffError, Sniffer, Spoken};
@@ -25,7 +25,7 @@ pub(super) enum First {
     /// The client; all that it said is in the sniffer.
     Client(Spoken),
     /// The host that its address stands for, which is connected.
-    Host { target: Target, host: TcpStream },
+    Host { target: Target, host: Reached },
 }
 
 /// Why nothing was decided.
@@ -53,7 +53,7 @@ pub(super) async fn first(
         tokio::select! {
             biased;
             spoken = speaks(guest) => spoken?,
-            greeted = greets(&host) => {
+            greeted = greets(host.stream()) => {
                 greeted?;
                 return Ok(First::Host { target, host });
             }
@@ -82,7 +82,7 @@ async fn said(
 }
 
 /// A connection to the host that the address stands for, if there is one.
-async fn greeter(shared: &Shared, destination: SocketAddr) -> Option<(Target, TcpStream)> {
+async fn greeter(shared: &Shared, destination: SocketAddr) -> Option<(Target, Reached)> {
     let target = known_as(shared, destination, Protocol::Tcp).ok()?;
     let host = shared.dial_as(&target, destination).await.ok()?;
     Some((target, host))
@@ -110,7 +110,7 @@ impl Shared {
         &self,
         target: &Target,
         destination: SocketAddr,
-    ) -> Result<TcpStream, super::DialError> {
+    ) -> Result<Reached, super::DialError> {
         match &target.host {
             Host::Name(name) if was_given(self, destination, target) => {
                 self.dial_at(name, destination.ip(), target.port).await

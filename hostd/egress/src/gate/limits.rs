@@ -6,8 +6,12 @@ use std::time::Duration;
 /// The limits of one sandbox. The defaults let a busy build through and bound a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; each costs a few descriptors and, opened, some 100 KiB.
+    /// Connections of the guest open at once.
     pub connections: usize,
+    /// Connections to hosts open at once.
+    pub hosts: usize,
+    /// Requests under way at once, over all opened connections.
+    pub requests: usize,
     /// Of these, connections whose first bytes are still awaited.
     pub undecided: usize,
     /// New connections each second, on average.
@@ -36,6 +40,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            hosts: 1024,
+            requests: 2048,
             undecided: 256,
             connections_each_second: some(200),
             connections_burst: some(500),

@@ -22,6 +22,7 @@ mod limits;
 mod pass;
 mod pipes;
 mod prefixed;
+mod reached;
 mod refuse;
 mod route;
 mod session;
@@ -36,6 +37,7 @@ pub use self::gate::Gate;
 pub use self::host::HostAddresses;
 pub use self::limits::Limits;
 pub use self::prefixed::{GuestStream, Prefixed};
+pub use self::reached::Reached;
 pub use self::session::{Opening, Session};
 pub use self::shared::Shared;
 

@@ -10,7 +10,11 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::Reached;
 use super::pipes::{Pipe, Pipes};
+
+/// How much is copied at once where there is no pipe.
+const COPIED: usize = 16 << 10;
 
 /// The bytes that went each way.
 #[derive(Debug, Default)]
@@ -37,7 +41,7 @@ impl Meters {
 /// One side broke off, or nothing moved for `idle`; both are to be reset.
 pub(super) async fn pass(
     guest: &TcpStream,
-    host: &mut TcpStream,
+    host: &mut Reached,
     first: &[u8],
     pipes: &Pipes,
     meters: &Meters,
@@ -45,7 +49,7 @@ pub(super) async fn pass(
 ) -> io::Result<()> {
     host.write_all(first).await?;
     meters.up.fetch_add(first.len() as u64, Ordering::Relaxed);
-    let host = &*host;
+    let host = host.stream();
     let both = async {
         let up = one_way(guest, host, pipes, &meters.up);
         let down = one_way(host, guest, pipes, &meters.down);
@@ -65,21 +69,50 @@ async fn one_way(
 ) -> io::Result<()> {
     loop {
         from.readable().await?;
-        let pipe = pipes.take()?;
-        let filled = from.try_io(Interest::READABLE, || pipe.fill(from));
-        match filled {
-            Ok(0) => {
-                pipes.give(pipe);
-                return end(to);
+        let moved = match pipes.take() {
+            Some(taken) => {
+                let moved = splice(&taken.pipe, from, to).await?;
+                pipes.give(taken);
+                moved
             }
-            Ok(length) => {
-                drain(&pipe, to, length).await?;
-                meter.fetch_add(length as u64, Ordering::Relaxed);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            None => copy(from, to).await?,
+        };
+        match moved {
+            Some(0) => return end(to),
+            Some(length) => drop(meter.fetch_add(length as u64, Ordering::Relaxed)),
+            None => {}
         }
-        pipes.give(pipe);
+    }
+}
+
+/// Moves what there is through a pipe, and says how much: 0 at the end. Nothing, if there is nothing yet.
+async fn splice(pipe: &Pipe, from: &TcpStream, to: &TcpStream) -> io::Result<Option<usize>> {
+    let filled = from.try_io(Interest::READABLE, || pipe.fill(from));
+    let filled = unless_blocked(filled)?;
+    if let Some(length) = filled {
+        drain(pipe, to, length).await?;
+    }
+    Ok(filled)
+}
+
+/// The same through memory.
+async fn copy(from: &TcpStream, to: &TcpStream) -> io::Result<Option<usize>> {
+    let mut bytes = vec![0; COPIED];
+    let read = unless_blocked(from.try_read(&mut bytes))?;
+    let mut rest = bytes.get(..read.unwrap_or_default()).unwrap_or_default();
+    while !rest.is_empty() {
+        to.writable().await?;
+        let written = unless_blocked(to.try_write(rest))?.unwrap_or_default();
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(read)
+}
+
+fn unless_blocked(moved: io::Result<usize>) -> io::Result<Option<usize>> {
+    match moved {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Shared;
-use crate::policy::{HostName, Target, Verdict};
+use crate::policy::Target;
 use crate::sniff::ClientHello;
 
 /// A connection that [`crate::intercept::serve`] takes over from the gate.
@@ -34,20 +34,4 @@ pub enum Opening {
     Http1,
     /// HTTP/2 in the clear, by prior knowledge. Each request has to be held against the policy.
     Http2,
-}
-
-impl Session {
-    /// Whether this name may be reached at this connection's port now.
-    ///
-    /// # Errors
-    /// [`crate::policy::Refusal`] says why not.
-    pub fn check(&self, name: &HostName) -> Verdict {
-        let policy = self.shared.policy.load();
-        policy.check(name, self.destination.port())
-    }
-
-    /// Ends when the policy in force refuses the target: for what lasts longer than a request.
-    pub async fn until_refused(&self, target: &Target) {
-        self.shared.until_refused(target).await;
-    }
 }

@@ -1,8 +1,10 @@
 //! What all connections of one sandbox share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 
 use super::{HostAddresses, Limits};
 use crate::audit::Audit;
@@ -27,6 +29,10 @@ pub struct Shared {
     pub names: Names,
     /// How much it may ask, by questions or by connections to names.
     pub(crate) rates: Rates,
+    /// Places for connections to hosts.
+    pub(crate) hosts: Arc<Semaphore>,
+    /// Places for requests under way.
+    pub(crate) requests: Arc<Semaphore>,
     /// Where decisions are told.
     pub audit: Audit,
     /// What the sandbox may use.
@@ -53,16 +59,31 @@ impl Shared {
         self.policy.load().inspects(target) || has_secrets()
     }
 
-    /// Ends when the policy in force refuses the target.
-    pub async fn until_refused(&self, target: &Target) {
-        let allows = |policy: &Policy| self.check_by(policy, target).is_ok();
-        self.policy.until_refused(allows).await;
+    /// Ends when the policy in force refuses the target, or the address that it was reached at.
+    pub async fn until_refused(&self, target: &Target, at: Option<IpAddr>) {
+        let allows = |policy: &Policy| {
+            let allowed = self.check_by(policy, target);
+            allowed.and_then(|()| self.check_at(policy, target, at))
+        };
+        self.policy
+            .until_refused(|policy| allows(policy).is_ok())
+            .await;
     }
 
     fn check_by(&self, policy: &Policy, target: &Target) -> Verdict {
         match &target.host {
             Host::Name(name) => policy.check(name, target.port),
             Host::Ip(address) => policy.check_ip(*address, target.port, &self.host.load()),
+        }
+    }
+
+    fn check_at(&self, policy: &Policy, target: &Target, at: Option<IpAddr>) -> Verdict {
+        match (&target.host, at) {
+            (Host::Name(name), Some(address)) => {
+                policy.check_address(name, address, target.port, &self.host.load())
+            }
+            // An address is its own, and was checked as such.
+            (Host::Ip(_), _) | (_, None) => Ok(()),
         }
     }
 }

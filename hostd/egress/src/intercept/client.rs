@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
@@ -16,8 +17,16 @@ use super::tasks::Tasks;
 /// Sends requests on one connection.
 pub(super) struct Client {
     sender: Sender,
-    /// Where the upstream is, for the audit.
-    pub(super) address: Option<IpAddr>,
+    /// Where the upstream is.
+    pub(super) address: IpAddr,
+}
+
+/// Where a connection goes, and for how long it may.
+pub(super) struct Lasting {
+    /// Where the upstream is.
+    pub(super) address: IpAddr,
+    /// When this ends, so does the connection, whatever is under way.
+    pub(super) until: BoxFuture<'static, ()>,
 }
 
 enum Sender {
@@ -28,19 +37,20 @@ enum Sender {
 }
 
 impl Client {
-    /// Begins HTTP on a stream to `address`; the connection's work is done in `tasks`.
+    /// Begins HTTP on a stream; the connection's work is done in `tasks`.
     pub(super) async fn begin<S>(
         stream: S,
-        address: Option<IpAddr>,
+        lasting: Lasting,
         protocol: Protocol,
         tasks: &Tasks,
     ) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let Lasting { address, until } = lasting;
         let sender = match protocol {
-            Protocol::Http1 => Sender::Http1(begin_http1(stream, tasks).await?),
-            Protocol::Http2 => Sender::Http2(begin_http2(stream, tasks).await?),
+            Protocol::Http1 => Sender::Http1(begin_http1(stream, until, tasks).await?),
+            Protocol::Http2 => Sender::Http2(begin_http2(stream, until, tasks).await?),
         };
         Ok(Self { sender, address })
     }
@@ -92,7 +102,11 @@ impl Client {
     }
 }
 
-async fn begin_http1<S>(stream: S, tasks: &Tasks) -> Result<http1::SendRequest<Body>, hyper::Error>
+async fn begin_http1<S>(
+    stream: S,
+    until: BoxFuture<'static, ()>,
+    tasks: &Tasks,
+) -> Result<http1::SendRequest<Body>, hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -104,14 +118,23 @@ where
     builder.max_buf_size(limits::H1_BUFFER);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tasks.spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "an upstream's HTTP/1.1 connection ended");
+        tokio::select! {
+            ended = connection.with_upgrades() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an upstream's HTTP/1.1 connection ended");
+                }
+            }
+            () = until => {}
         }
     });
     Ok(sender)
 }
 
-async fn begin_http2<S>(stream: S, tasks: &Tasks) -> Result<http2::SendRequest<Body>, hyper::Error>
+async fn begin_http2<S>(
+    stream: S,
+    until: BoxFuture<'static, ()>,
+    tasks: &Tasks,
+) -> Result<http2::SendRequest<Body>, hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -129,8 +152,13 @@ where
         .keep_alive_timeout(limits::H2_PING_TIME);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tasks.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream's HTTP/2 connection ended");
+        tokio::select! {
+            ended = connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an upstream's HTTP/2 connection ended");
+                }
+            }
+            () = until => {}
         }
     });
     Ok(sender)

@@ -1,5 +1,6 @@
 //! One request's way through: checked, rewritten, sent, and its answer back.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -8,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::body::Body;
-use super::inbound::{self, Passed, Socket};
+use super::inbound::{self, Passed};
 use super::problem::Problem;
 use super::protocol::Protocol;
 use super::record::Record;
@@ -26,6 +27,12 @@ pub(super) struct Exchange {
     pool: Arc<Pool>,
     /// What is left to do once HTTP is over: a WebSocket's bytes.
     left: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+/// Where a request went.
+struct Way {
+    target: Target,
+    address: IpAddr,
 }
 
 impl Exchange {
@@ -52,21 +59,27 @@ impl Exchange {
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let mut record = Record::new(&self.common.audit, &parts, self.opened.port);
-        let passed = match asked::target(&parts, &self.opened) {
-            Ok(target) => self
-                .pass(parts, body, &target, &mut record)
-                .await
-                .map(|passed| (passed, target)),
-            Err(problem) => Err(problem),
+        let passed = match Arc::clone(&self.common.requests).try_acquire_owned() {
+            Ok(place) => {
+                let passed = self.pass(parts, body, &mut record).await;
+                passed.map(|passed| (passed, place))
+            }
+            Err(_) => Err(Problem::TooManyRequests),
         };
         match passed {
-            Ok((Passed::Answer(response), _)) => {
+            Ok(((Passed::Answer(response), _), place)) => {
                 let counted = response.map(|body| body.metered(record.down.clone()));
-                counted.map(|body| body.keeping(Box::new(record)))
+                counted.map(|body| body.keeping(Box::new((record, place))))
             }
-            Ok((Passed::WebSocket(response, socket), target)) => {
+            Ok(((Passed::WebSocket(response, socket), way), place)) => {
                 record.websocket();
-                self.leave(socket, target, record);
+                self.leave(
+                    async move {
+                        socket.pass(record).await;
+                        drop(place);
+                    },
+                    way,
+                );
                 response
             }
             Err(problem) => {
@@ -76,13 +89,13 @@ impl Exchange {
         }
     }
 
-    /// Leaves a WebSocket to be served once HTTP is over: until it ends, or the policy refuses its host.
-    fn leave(&self, socket: Socket, target: Target, record: Record) {
+    /// Leaves a WebSocket to be served once HTTP is over: until it ends, or the policy refuses where it goes.
+    fn leave(&self, served: impl Future<Output = ()> + Send + 'static, way: Way) {
         let outside = Arc::clone(&self.common.outside);
         let left = async move {
             tokio::select! {
-                () = socket.pass(record) => {}
-                () = outside.until_refused(&target) => {}
+                () = served => {}
+                () = outside.until_refused(&way.target, Some(way.address)) => {}
             }
         };
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(left));
@@ -92,32 +105,33 @@ impl Exchange {
         &self,
         mut head: request::Parts,
         body: Incoming,
-        target: &Target,
         record: &mut Record,
-    ) -> Result<Passed, Problem> {
-        record.about(target);
-        let allowed = self.common.outside.check(target);
+    ) -> Result<(Passed, Way), Problem> {
+        let target = asked::target(&head, &self.opened)?;
+        record.about(&target);
+        let allowed = self.common.outside.check(&target);
         allowed.map_err(|refusal| Problem::Policy {
             target: target.clone(),
             refusal,
         })?;
-        let mut rewriting = Rewriting::of(&self.common, &self.opened, target);
+        let mut rewriting = Rewriting::of(&self.common, &self.opened, &target);
         let upgrade = websocket::wanted(&head)
             .then(|| head.extensions.remove::<OnUpgrade>())
             .flatten();
         let bodiless = head.method == Method::HEAD;
-        outbound::address(&mut head, target, &self.opened, self.protocol)?;
+        outbound::address(&mut head, &target, &self.opened, self.protocol)?;
         if upgrade.is_some() {
             websocket::ask(&mut head.headers, rewriting.reads_frames());
         }
         let request = outbound::request(head, body, &mut rewriting, record).await?;
         record.goes();
-        let sent = self.pool.send(target, self.protocol, request).await;
+        let sent = self.pool.send(&target, self.protocol, request).await;
         let (answer, address) = sent.map_err(|error| Problem::Upstream {
             target: target.clone(),
             error,
         })?;
         record.answered(address);
-        inbound::answer(answer, rewriting, upgrade, bodiless)
+        let passed = inbound::answer(answer, rewriting, upgrade, bodiless)?;
+        Ok((passed, Way { target, address }))
     }
 }

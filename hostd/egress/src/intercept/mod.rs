@@ -107,7 +107,7 @@ where
     tokio::select! {
         served = serve_tls(stream, common, opened, pool, tasks) => served,
         // The next connection is told why.
-        () = outside.until_refused(&target) => Err(ServeError::Refused),
+        () = outside.until_refused(&target, None) => Err(ServeError::Refused),
     }
 }
 

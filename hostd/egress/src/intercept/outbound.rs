@@ -74,7 +74,7 @@ pub(super) async fn request(
     rewriting: &mut Rewriting,
     record: &mut Record,
 ) -> Result<Request<Body>, Problem> {
-    let transform = rewriting.request(&mut head, record);
+    let transform = rewriting.request(&mut head, record)?;
     if incoming.is_end_stream() {
         return Ok(Request::from_parts(head, Body::whole(bytes::Bytes::new())));
     }

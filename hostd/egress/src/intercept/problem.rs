@@ -9,6 +9,7 @@ use super::session::Undialled;
 use super::upstream::UpstreamError;
 use crate::audit::{Outcome, Reason};
 use crate::policy::{Refusal, Target};
+use crate::rewrite::Unfit;
 
 /// A request that ends here. The text names the culprit and never holds a secret, a query or a header's value.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub(super) enum Problem {
     /// A transfer coding besides chunked cannot be passed on.
     #[error("the {0} used a transfer coding that is not chunked")]
     TransferCoding(Culprit),
+    /// Every place for requests is taken.
+    #[error("too many requests are under way")]
+    TooManyRequests,
     /// The policy, as of this request.
     #[error("{target}: {refusal}")]
     Policy {
@@ -53,6 +57,9 @@ pub(super) enum Problem {
     /// A body that has to be read as a whole first, and is too long for that.
     #[error("the client sent a body that is too long to be signed or rewritten")]
     BodyTooLong,
+    /// A secret that makes the request another thing than a request.
+    #[error("a secret cannot be put into the client's request: {0}")]
+    Unfit(Unfit),
     /// The guest's body ended early.
     #[error("the client's body broke off")]
     ClientBody,
@@ -96,9 +103,11 @@ impl Problem {
             | Self::SeveralHosts
             | Self::BadHost(_)
             | Self::Scheme
+            | Self::Unfit(_)
             | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::TransferCoding(Culprit::Client) => StatusCode::NOT_IMPLEMENTED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Policy { .. } => StatusCode::FORBIDDEN,
             Self::Upstream {
                 error: UpstreamError::Dial(Undialled::Refused(_)),
@@ -140,8 +149,10 @@ impl Problem {
             Self::Misdirected { .. } => "misdirected",
             Self::Scheme => "scheme",
             Self::TransferCoding(_) => "transfer-coding",
+            Self::TooManyRequests => "too-many-requests",
             Self::Policy { .. } => "policy",
             Self::BodyTooLong => "body-too-long",
+            Self::Unfit(_) => "unfit",
             Self::ClientBody => "client-body",
             Self::Upstream { .. } => "upstream",
             Self::Answer(_) => "upstream-answer",

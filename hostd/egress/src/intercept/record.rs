@@ -46,8 +46,8 @@ impl Record {
     }
 
     /// Says from where the answer came.
-    pub(super) fn answered(&mut self, address: Option<IpAddr>) {
-        self.change(|decision| decision.address = address);
+    pub(super) fn answered(&mut self, address: IpAddr) {
+        self.change(|decision| decision.address = Some(address));
     }
 
     /// Says that it is a WebSocket.
@@ -55,13 +55,13 @@ impl Record {
         self.change(|decision| decision.protocol = Protocol::WebSocket);
     }
 
-    /// Says what counts the secrets that are put in: in the head now, in a body as it passes.
+    /// Says what counts the secrets that are put in.
     pub(super) fn secrets(&mut self, uses: Arc<Uses>) {
         self.secrets = Some(uses);
-        self.count_secrets();
     }
 
-    fn count_secrets(&mut self) {
+    /// Reads that: when the head is done, and after the body.
+    pub(super) fn count_secrets(&mut self) {
         let Some(uses) = self.secrets.clone() else {
             return;
         };

@@ -54,16 +54,17 @@ impl Rewriting {
         &mut self,
         head: &mut request::Parts,
         record: &mut Record,
-    ) -> Option<Box<dyn Transform>> {
+    ) -> Result<Option<Box<dyn Transform>>, Problem> {
         if self.bindings.secrets().is_empty() {
-            return None;
+            return Ok(None);
         }
         let here: Vec<_> = self.bindings.bound_to(&self.target, self.secure).collect();
         let mut substitution = Substitution::new(&self.bindings, head, |secret| {
             here.iter().any(|bound| bound.name() == secret.name())
         });
-        substitution.head(head);
         record.secrets(substitution.uses().clone());
+        substitution.head(head).map_err(Problem::Unfit)?;
+        record.count_secrets();
         if self.may_repeat {
             readable(&mut head.headers);
         }
@@ -73,7 +74,7 @@ impl Rewriting {
         }
         let body = substitution.body(&head.headers);
         self.substitution = Some(substitution);
-        body
+        Ok(body)
     }
 
     /// Takes secrets out of an answer's head; says how its body is rewritten.

@@ -1,14 +1,15 @@
 //! What an opened connection needs to know, and what it needs others to do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::authority::Authority;
 use crate::audit::Audit;
-use crate::gate::{DialError, Opening, Session, Shared};
+use crate::gate::{DialError, Opening, Reached, Session, Shared};
 use crate::policy::{Host, Refusal, Target, Verdict};
 use crate::secrets::Vault;
 
@@ -18,10 +19,10 @@ pub(super) trait Outside: Send + Sync {
     fn check(&self, target: &Target) -> Verdict;
 
     /// Connects to an address that was resolved for the target and that the policy allows.
-    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TcpStream, Undialled>>;
+    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Reached, Undialled>>;
 
-    /// Ends when the target is refused: for what lasts longer than a request.
-    fn until_refused<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, ()>;
+    /// Ends when the target is refused, or the address that it was reached at: for what lasts longer than a request.
+    fn until_refused<'a>(&'a self, target: &'a Target, at: Option<IpAddr>) -> BoxFuture<'a, ()>;
 }
 
 impl Outside for Shared {
@@ -29,7 +30,7 @@ impl Outside for Shared {
         self.check(target)
     }
 
-    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TcpStream, Undialled>> {
+    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Reached, Undialled>> {
         Box::pin(async move {
             self.dial_target(target).await.map_err(|error| match error {
                 DialError::Refused(refusal) => Undialled::Refused(refusal),
@@ -38,8 +39,8 @@ impl Outside for Shared {
         })
     }
 
-    fn until_refused<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, ()> {
-        Box::pin(self.until_refused(target))
+    fn until_refused<'a>(&'a self, target: &'a Target, at: Option<IpAddr>) -> BoxFuture<'a, ()> {
+        Box::pin(self.until_refused(target, at))
     }
 }
 
@@ -65,6 +66,8 @@ pub(super) struct Common {
     pub(super) vault: Vault,
     /// The way out.
     pub(super) outside: Arc<dyn Outside>,
+    /// Places for requests under way.
+    pub(super) requests: Arc<Semaphore>,
     /// Where requests are told.
     pub(super) audit: Audit,
 }
@@ -101,6 +104,7 @@ impl Common {
             upstream_tls: Arc::clone(&shared.upstream_tls),
             vault: shared.vault.clone(),
             outside: Arc::clone(shared) as Arc<dyn Outside>,
+            requests: Arc::clone(&shared.requests),
             audit: shared.audit.clone(),
         }
     }

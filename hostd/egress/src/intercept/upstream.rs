@@ -7,19 +7,19 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::Body;
-use super::client::Client;
+use super::client::{Client, Lasting};
 use super::limits;
 use super::protocol::Protocol;
 use super::session::{Common, Undialled};
 use super::tasks::Tasks;
 use super::tls;
+use crate::gate::Reached;
 use crate::policy::Target;
 
 /// What an upstream did instead of answering. The text follows "the upstream NAME".
@@ -184,10 +184,10 @@ impl Pool {
             .dial(target)
             .await
             .map_err(UpstreamError::Dial)?;
-        let address = stream.peer_addr().ok().map(|peer| peer.ip());
+        let lasting = self.lasting(target, stream.address());
         if !self.secure {
             let protocol = protocols.first().copied().unwrap_or(Protocol::Http1);
-            return Client::begin(stream, address, protocol, &self.tasks)
+            return Client::begin(stream, lasting, protocol, &self.tasks)
                 .await
                 .map_err(UpstreamError::Http);
         }
@@ -196,14 +196,23 @@ impl Pool {
         if !protocols.contains(&protocol) {
             return Err(UpstreamError::Protocol);
         }
-        Client::begin(stream, address, protocol, &self.tasks)
+        Client::begin(stream, lasting, protocol, &self.tasks)
             .await
             .map_err(UpstreamError::Http)
+    }
+
+    /// Where a connection goes, and for how long it may.
+    fn lasting(&self, target: &Target, address: IpAddr) -> Lasting {
+        let (outside, target) = (Arc::clone(&self.common.outside), target.clone());
+        Lasting {
+            address,
+            until: Box::pin(async move { outside.until_refused(&target, Some(address)).await }),
+        }
     }
 }
 
 /// An answer, and the address of who gave it.
-type Answer = (Response<Incoming>, Option<IpAddr>);
+type Answer = (Response<Incoming>, IpAddr);
 
 /// A request that did not get its answer, and itself if nothing of it went out.
 struct Unsent {
@@ -218,8 +227,8 @@ pub(super) async fn secure(
     config: &ClientConfig,
     target: &Target,
     protocols: &[Protocol],
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, UpstreamError> {
+    stream: Reached,
+) -> Result<TlsStream<Reached>, UpstreamError> {
     let name = tls::server_name(&target.host).ok_or(UpstreamError::Name)?;
     let mut config = config.clone();
     config.alpn_protocols = protocols

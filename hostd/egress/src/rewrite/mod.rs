@@ -17,4 +17,4 @@ mod substitution;
 
 pub(crate) use self::redaction::{Lengths, Redactor};
 pub(crate) use self::stream::Transform;
-pub(crate) use self::substitution::{Placeholders, Substitution, Uses};
+pub(crate) use self::substitution::{Placeholders, Substitution, Unfit, Uses};

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::encode::{self, Text};
@@ -61,6 +62,17 @@ impl Placeholders {
     }
 }
 
+/// A request that would be none with the values in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Unfit {
+    /// Longer than any client may send.
+    #[error("its URL would be too long")]
+    Url,
+    /// A surface that was widened after the value was checked.
+    #[error("a header cannot hold the value")]
+    Header,
+}
+
 impl fmt::Debug for Placeholders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Placeholders").finish_non_exhaustive()
@@ -111,15 +123,23 @@ impl Substitution {
     }
 
     /// Puts them into a head.
-    pub(crate) fn head(&mut self, head: &mut request::Parts) {
-        if let Some(uri) = self.uri(&head.uri) {
-            head.uri = uri;
+    ///
+    /// # Errors
+    /// [`Unfit`]: the request must not go out, half done as it is.
+    pub(crate) fn head(&mut self, head: &mut request::Parts) -> Result<(), Unfit> {
+        if let Some(whole) = head.uri.path_and_query()
+            && let Some(text) = self.path_and_query(whole.as_str())
+        {
+            let mut parts = head.uri.clone().into_parts();
+            let whole = PathAndQuery::try_from(&text[..]).map_err(|_| Unfit::Url)?;
+            parts.path_and_query = Some(whole);
+            head.uri = Uri::from_parts(parts).map_err(|_| Unfit::Url)?;
         }
-        self.headers(&mut head.headers);
+        self.headers(&mut head.headers)
     }
 
-    fn uri(&self, uri: &Uri) -> Option<Uri> {
-        let whole = uri.path_and_query()?.as_str();
+    /// Another path and query, if there is something to put in.
+    fn path_and_query(&self, whole: &str) -> Option<Text> {
         let (path, query) = whole
             .split_once('?')
             .map_or((whole, None), |(path, query)| (path, Some(query)));
@@ -134,15 +154,10 @@ impl Substitution {
                 self.replacing(&self.placeholders.encoded, &in_query, encode::percent);
             text.extend_from_slice(&replacing.whole(query.as_bytes()));
         }
-        if text[..] == *whole.as_bytes() {
-            return None;
-        }
-        let mut parts = uri.clone().into_parts();
-        parts.path_and_query = Some(PathAndQuery::try_from(&text[..]).ok()?);
-        Uri::from_parts(parts).ok()
+        (text[..] != *whole.as_bytes()).then_some(text)
     }
 
-    fn headers(&mut self, headers: &mut HeaderMap) {
+    fn headers(&mut self, headers: &mut HeaderMap) -> Result<(), Unfit> {
         let mut changed = Vec::new();
         for (name, value) in headers.iter_mut() {
             let covers = |secret: &Secret| secret.surface().covers_header(name);
@@ -159,15 +174,15 @@ impl Substitution {
             let text = self
                 .replacing(&self.placeholders.plain, &covers, raw)
                 .whole(value.as_bytes());
-            if text[..] != *value.as_bytes()
-                && let Ok(mut substituted) = HeaderValue::from_bytes(&text)
-            {
+            if text[..] != *value.as_bytes() {
+                let mut substituted = HeaderValue::from_bytes(&text).map_err(|_| Unfit::Header)?;
                 // Neither printed nor put into a compressor's table.
                 substituted.set_sensitive(true);
                 *value = substituted;
             }
         }
         self.sent.append(&mut changed);
+        Ok(())
     }
 
     /// Basic credentials (RFC 7617) with a placeholder inside.

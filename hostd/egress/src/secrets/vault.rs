@@ -25,13 +25,17 @@ impl Vault {
             .clone()
     }
 
-    /// Adds secrets, and puts those whose names are known in the place of the old ones (rotation).
+    /// Adds secrets, and puts those whose names are known in the place of the old ones (rotation). They are
+    /// made in view of what there is, and nothing else changes meanwhile.
     ///
     /// # Errors
-    /// [`BindingsError`]: nothing has changed.
-    pub fn put(&self, secrets: Vec<Secret>) -> Result<(), BindingsError> {
+    /// What `make` returns, or a [`BindingsError`]: nothing has changed.
+    pub fn put<E: From<BindingsError>>(
+        &self,
+        make: impl FnOnce(&Bindings) -> Result<Vec<Secret>, E>,
+    ) -> Result<(), E> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(Bindings::over(secrets, &current)?);
+        *current = Arc::new(Bindings::over(make(&current)?, &current)?);
         Ok(())
     }
 
@@ -56,6 +60,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn put(vault: &Vault, secrets: Vec<Secret>) -> Result<(), BindingsError> {
+        vault.put(|_| Ok(secrets))
+    }
+
     #[test]
     fn a_known_name_is_replaced_and_a_revoked_one_is_gone() {
         let both = vec![
@@ -69,7 +77,7 @@ mod tests {
             bindings.secrets().iter().map(value).collect::<Vec<_>>()
         };
         let other = secret("ONE", "another-value", "a.example");
-        vault.put(vec![other]).unwrap();
+        put(&vault, vec![other]).unwrap();
         assert_eq!(values(&vault), [&b"another-value"[..], b"second-value"]);
         assert!(vault.revoke(&name("ONE")));
         assert!(!vault.revoke(&name("ONE")));
@@ -81,7 +89,7 @@ mod tests {
         let one = secret("ONE", "first-value", "a.example");
         let vault = Vault::new(Arc::new(Bindings::new(vec![one.clone()]).unwrap()));
         let twice = vec![secret("TWO", "some-value", "a.example"); 2];
-        assert_eq!(vault.put(twice), Err(BindingsError::Name(name("TWO"))));
+        assert_eq!(put(&vault, twice), Err(BindingsError::Name(name("TWO"))));
         let (value, hosts) = (one.value().clone(), one.hosts().clone());
         let placeholder = one.placeholder().clone();
         let same = Secret::new(
@@ -91,7 +99,7 @@ mod tests {
             one.surface().clone(),
             placeholder,
         );
-        let same = vault.put(vec![same.unwrap()]);
+        let same = put(&vault, vec![same.unwrap()]);
         assert_eq!(same, Err(BindingsError::Placeholder(name("ONE"))));
         assert_eq!(vault.load().secrets().len(), 1);
     }

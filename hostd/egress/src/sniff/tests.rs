@@ -223,6 +223,11 @@ fn what_might_be_http_is_http() {
         "\n\n\r\n GET / HTTP/1.1\r\n",
         " \t GET / HTTP/1.0\r\n",
         "GET\t/\tHTTP/1.1\r\n",
+        "GET\u{b}/\u{c}HTTP/1.1\r\n",
+        "\u{b}\u{c}\rGET / HTTP/1.1\r\n",
+        "GET\r/\rHTTP/1.1\r\n",
+        "X / \rHTTP/1.1\r\n",
+        "X\r/ HTTP/1.1\n",
         "GET /\r\n",
         "GET http://evil.example/\r\n",
         "CONNECT evil.example:443 HTTP/1.1\r\n",
@@ -254,6 +259,8 @@ fn what_might_become_http_is_awaited_but_not_for_ever() {
         "    ",
         "PRI * HTTP/2.0",
         "FROBNICATE",
+        "FROBNICATE\r",
+        "FROBNICATE it\r",
     ] {
         assert_eq!(sniff(text.as_bytes()), Ok(None), "{text:?}");
     }
@@ -276,6 +283,7 @@ fn all_else_is_unknown() {
         b"AMQP\0\0\x09\x01",
         b"0032git-upload-pack /project.git\0host=a.example\0",
         b"EHLO a.example\r\n",
+        b"QUIT\r\n",
         b"\x16\x02\x01",
         b"\x80\x2e\x01\x03\x01",
         b"\x05\x01\0",

@@ -6,13 +6,19 @@ use tokio::net::TcpStream;
 
 use super::stage::{LOOPBACK, Stage, echo_host, host};
 use crate::gate::Limits;
+use crate::gate::pipes::Pipes;
+use crate::policy::Target;
 use crate::testing::only;
 
 const LENGTH: usize = 64 << 20;
 
 async fn connected(limits: Limits) -> (Stage, TcpStream) {
+    connected_with(limits, Pipes::default()).await
+}
+
+async fn connected_with(limits: Limits, pipes: Pipes) -> (Stage, TcpStream) {
     let host = echo_host().await;
-    let stage = Stage::new(only(&["127.0.0.1"]), limits).await;
+    let stage = Stage::with(only(&["127.0.0.1"]), limits, pipes).await;
     let guest = stage.connect(host).await;
     (stage, guest)
 }
@@ -25,7 +31,17 @@ fn block(n: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn every_byte_passes_in_both_directions_and_half_closed_connections_go_on() {
-    let (mut stage, guest) = connected(Limits::default()).await;
+    every_byte_passes(Pipes::default()).await;
+}
+
+#[tokio::test]
+async fn every_byte_passes_without_pipes_and_with_one_for_two() {
+    every_byte_passes(Pipes::new(0)).await;
+    every_byte_passes(Pipes::new(1)).await;
+}
+
+async fn every_byte_passes(pipes: Pipes) {
+    let (mut stage, guest) = connected_with(Limits::default(), pipes).await;
     let (mut read, mut write) = guest.into_split();
     let sending = tokio::spawn(async move {
         let mut sent = Sha256::new();
@@ -83,6 +99,42 @@ async fn a_policy_that_changes_ends_what_it_refuses() {
             .await
             .contains("the policy refuses the host now")
     );
+}
+
+#[tokio::test]
+async fn an_address_that_is_refused_now_ends_what_goes_there() {
+    let stage = Stage::new(only(&["good.example", "127.0.0.1"]), Limits::default()).await;
+    let shared = &stage.connections.shared;
+    let target = Target::name("good.example".parse().unwrap(), 443);
+    let mut by_address = Box::pin(shared.until_refused(&target, Some(LOOPBACK.into())));
+    let mut by_name = Box::pin(shared.until_refused(&target, None));
+    assert!(futures::poll!(&mut by_address).is_pending());
+    assert!(futures::poll!(&mut by_name).is_pending());
+    shared.policy.replace(only(&["good.example"]));
+    assert!(futures::poll!(&mut by_address).is_ready());
+    assert!(futures::poll!(&mut by_name).is_pending());
+}
+
+#[tokio::test]
+async fn no_more_hosts_are_connected_to_than_there_are_places() {
+    let limits = Limits {
+        hosts: 1,
+        ..Limits::default()
+    };
+    let (mut stage, mut guest) = connected(limits).await;
+    guest.write_all(b"\x00one").await.unwrap();
+    guest.read_exact(&mut [0; 4]).await.unwrap();
+    assert!(stage.told().await.ends_with("allowed"));
+    let second = echo_host().await;
+    let mut other = stage.connect(second).await;
+    other.write_all(b"\x00").await.unwrap();
+    let told = stage.told().await;
+    assert!(told.contains("too many connections to hosts"), "{told}");
+    drop(guest);
+    assert!(stage.told().await.contains("ended"));
+    let mut other = stage.connect(second).await;
+    other.write_all(b"\x00two").await.unwrap();
+    other.read_exact(&mut [0; 4]).await.unwrap();
 }
 
 #[tokio::test]

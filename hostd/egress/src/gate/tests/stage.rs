@@ -30,6 +30,10 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn new(policy: Policy, limits: Limits) -> Self {
+        Self::with(policy, limits, Pipes::default()).await
+    }
+
+    pub(super) async fn with(policy: Policy, limits: Limits, pipes: Pipes) -> Self {
         let dns = FakeDns::start(&[
             ("good.example", &[LOOPBACK]),
             ("other.example", &[LOOPBACK]),
@@ -39,7 +43,7 @@ impl Stage {
         let connections = Arc::new(Connections {
             shared: Arc::new(shared),
             counters: Counters::default(),
-            pipes: Pipes::default(),
+            pipes,
         });
         let events = egress.audit().subscribe();
         Self {

@@ -1,5 +1,6 @@
 //! Guests that mean harm: their own connection suffers, nobody else's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -162,6 +163,24 @@ async fn more_streams_than_allowed_wait_or_fail_and_none_is_lost() {
 }
 
 /// A guest that does not read holds what flow control allows, and no more goes into the proxy.
+#[tokio::test]
+async fn requests_without_a_place_are_refused_and_places_are_given_back() {
+    let world = World::with(&["h2"], echo()).await;
+    let places = Arc::clone(&world.common.requests);
+    let all = u32::try_from(places.available_permits()).unwrap();
+    let taken = places.acquire_many(all - 1).await.unwrap();
+    let mut guest = world.http2().await;
+    let answer = guest.send_request(get(true, "/")).await.unwrap();
+    assert_eq!(read(answer).await.0, 200);
+    // The only place is given back with the answer's end.
+    let last = timeout(PATIENCE, places.acquire()).await.unwrap();
+    let answer = guest.send_request(get(true, "/")).await.unwrap();
+    assert_eq!(answer.status(), 429);
+    drop((last, taken));
+    let answer = guest.send_request(get(true, "/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
 #[tokio::test]
 async fn a_guest_that_does_not_read_stops_the_upstream() {
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

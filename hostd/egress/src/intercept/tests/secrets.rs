@@ -8,13 +8,14 @@ use hyper_util::rt::TokioIo;
 
 use super::super::session::Wire;
 use super::world::{GOOD, World, echo, full, get, handler, read, request, told};
-use crate::secrets::{Hosts, Secret, SecretValue, Surface};
+use crate::secrets::{BindingsError, Hosts, Secret, SecretValue, Surface};
 use crate::testing::{on, secret};
 
 const VALUE: &str = "sk-live-0123456789";
 
 fn give(world: &World, secrets: Vec<Secret>) {
-    world.common.vault.put(secrets).unwrap();
+    let put = world.common.vault.put(|_| Ok::<_, BindingsError>(secrets));
+    put.unwrap();
 }
 
 /// A world whose upstream says what it heard, and a secret for it; with its placeholder.

@@ -1,7 +1,7 @@
 //! A guest, an opened connection and an upstream, all on loopback.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,11 +15,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::authority::Authority;
 use super::super::session::{Common, Opened, Outside, Undialled, Wire};
 use crate::audit::{AuditLog, Event, Subscription};
+use crate::gate::Reached;
 use crate::policy::{Host, HostName, Refusal, Target, Verdict};
 use crate::secrets::Vault;
 
@@ -30,6 +32,9 @@ pub(super) type TlsClient = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// The host that most tests talk to.
 pub(super) const GOOD: &str = "good.example";
+
+/// Places for requests under way.
+pub(super) const REQUESTS: usize = 300;
 
 /// Makes a handler of an async closure.
 pub(super) fn handler<F, R>(answer: F) -> Handler
@@ -112,7 +117,7 @@ impl Outside for Map {
         }
     }
 
-    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TcpStream, Undialled>> {
+    fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Reached, Undialled>> {
         self.dialled.lock().unwrap().push(target.to_string());
         let place = self
             .places
@@ -122,13 +127,15 @@ impl Outside for Map {
             .copied();
         Box::pin(async move {
             let place = place.ok_or(Undialled::Failed("no such host".into()))?;
-            TcpStream::connect(place)
-                .await
-                .map_err(|_| Undialled::Failed("nobody listens".into()))
+            let connected = TcpStream::connect(place).await;
+            let stream = connected.map_err(|_| Undialled::Failed("nobody listens".into()))?;
+            let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let address = stream.peer_addr().unwrap().ip();
+            Ok(Reached::new(stream, address, place))
         })
     }
 
-    fn until_refused<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, ()> {
+    fn until_refused<'a>(&'a self, _target: &'a Target, _at: Option<IpAddr>) -> BoxFuture<'a, ()> {
         Box::pin(self.changed.notified())
     }
 }
@@ -144,6 +151,7 @@ impl World {
             upstream_tls: Arc::new(client_config(store)),
             vault: Vault::default(),
             outside: Arc::clone(&outside) as Arc<dyn Outside>,
+            requests: Arc::new(Semaphore::new(REQUESTS)),
             audit: log.sandbox("box"),
         };
         Self {

@@ -34,7 +34,7 @@ fn head(path: &str, headers: &[(&str, &str)]) -> request::Parts {
 fn substituted(bindings: &Bindings, head: &mut request::Parts) -> Substitution {
     let mut substitution =
         Substitution::new(bindings, head, |secret| secret.name().as_str() == "KEY");
-    substitution.head(head);
+    substitution.head(head).unwrap();
     substitution
 }
 
@@ -49,6 +49,16 @@ fn a_header_has_the_value_and_is_not_shown() {
     assert_eq!(head.headers["x-other"], "plain");
     assert_eq!(substitution.uses().used(), ["KEY".parse().unwrap()]);
     assert!(substitution.uses().withheld().is_empty());
+}
+
+#[test]
+fn a_url_that_gets_too_long_goes_nowhere() {
+    let key = on("KEY", &"%".repeat(30_000), "a.example", everywhere());
+    let path = format!("/?key={}", key.placeholder());
+    let bindings = Bindings::new(vec![key]).unwrap();
+    let mut head = head(&path, &[]);
+    let mut substitution = Substitution::new(&bindings, &head, |_| true);
+    assert_eq!(substitution.head(&mut head), Err(Unfit::Url));
 }
 
 #[test]
