@@ -14,6 +14,7 @@
 //! Tests time nothing but what is promised: deadlines are for what would hang.
 
 pub mod bench;
+pub mod bypass;
 pub mod client;
 pub mod host;
 pub mod measure;
@@ -22,6 +23,7 @@ pub mod procfs;
 pub mod products;
 pub mod refusal;
 pub mod sandbox;
+pub mod stage;
 pub mod suite;
 pub mod thaw;
 pub mod variants;

@@ -5,24 +5,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use protocol::hostd::v1::create_sandbox_request::Source;
-use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{
-    CreateSandboxRequest, GetNetworkRequest, Network, NetworkPolicy, PutSecretsRequest,
-    RemoveSecretRequest, Secret, SecretInheritance, SecretSurface, SetPolicyRequest,
-    WatchNetworkRequest,
+    CreateSandboxRequest, Network, NetworkPolicy, PutSecretsRequest, RemoveSecretRequest, Secret,
+    SecretInheritance, SecretSurface, SetPolicyRequest, WatchNetworkRequest,
 };
 use protocol::types::v1::exit_status::Status as Ended;
 use tests::host::HostOptions;
 use tests::process::Output;
 use tests::products::Products;
 use tests::refusal::expect;
-use tests::world::World;
+use tests::stage::{Stage, key, network};
 use tests::{Host, Result, Sandbox, suite};
 use tonic::Code;
 
 suite!(
     secrets_go_out_and_come_back_as_placeholders,
-    what_is_not_allowed_is_not_reached,
     policy_and_secrets_change_while_it_runs,
     a_restored_sandbox_has_what_its_creator_says,
     a_sandbox_without_a_network_reaches_nothing,
@@ -32,61 +29,23 @@ suite!(
 const VALUE: &str = "sk-live-51a9c3e7f0b24d68";
 const PLACEHOLDER: &str = "DENO_SECRET_PLACEHOLDER_";
 
-/// A small internet, and a hostd that knows it.
-struct Stage {
-    world: World,
-    host: Arc<Host>,
+async fn stage() -> Result<Stage> {
+    Stage::start(HostOptions::with_default_snapshot(Products::find()?)?).await
 }
 
-impl Stage {
-    async fn new() -> Result<Self> {
-        let world = World::start().await?;
-        let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
-        options.extra.extend(world.hostd_options());
-        options.extra.extend(["--network".into(), "on".into()]);
-        let host = Host::start(options).await?;
-        Ok(Self { world, host })
-    }
-
-    async fn sandbox(&self, network: Network) -> Result<Sandbox> {
-        self.restored("default", network).await
-    }
-
-    async fn restored(&self, snapshot: &str, network: Network) -> Result<Sandbox> {
-        let request = CreateSandboxRequest {
-            source: Some(Source::Snapshot(snapshot.to_owned())),
-            network: Some(network),
-            ..Default::default()
-        };
-        Ok(self.host.create_with(request).await?)
-    }
-
-    /// Ends the host, which checks that nothing is left.
-    async fn end(self) -> Result {
-        self.host.stop().await
-    }
+/// Restored from a snapshot.
+async fn restored(stage: &Stage, snapshot: &str, network: Network) -> Result<Sandbox> {
+    let source = Source::Snapshot(snapshot.to_owned());
+    stage.sandbox(source, network).await
 }
 
-fn network(allow: &[&str], secrets: Vec<Secret>) -> Network {
-    Network {
-        policy: Some(policy(allow)),
-        secrets,
-        ..Default::default()
-    }
+async fn fresh(stage: &Stage, network: Network) -> Result<Sandbox> {
+    restored(stage, "default", network).await
 }
 
 fn policy(allow: &[&str]) -> NetworkPolicy {
     NetworkPolicy {
         allow: allow.iter().map(ToString::to_string).collect(),
-        ..Default::default()
-    }
-}
-
-fn key(value: &str, hosts: &[&str]) -> Secret {
-    Secret {
-        name: "API_KEY".into(),
-        material: Some(Material::Value(value.as_bytes().to_vec())),
-        hosts: hosts.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
 }
@@ -100,7 +59,7 @@ const ASK: &str =
     "curl -sS -m 60 -H \"authorization: Bearer $API_KEY\" https://api.thaw.example/echo";
 
 async fn secrets_go_out_and_come_back_as_placeholders(_: Arc<Host>) -> Result {
-    let stage = Stage::new().await?;
+    let stage = stage().await?;
     let mut watch = stage
         .host
         .clients()
@@ -116,12 +75,11 @@ async fn secrets_go_out_and_come_back_as_placeholders(_: Arc<Host>) -> Result {
         }),
         ..key(VALUE, &["api.thaw.example"])
     };
-    let sandbox = stage
-        .sandbox(network(
-            &["api.thaw.example", "other.thaw.example"],
-            vec![secret],
-        ))
-        .await?;
+    let sandbox = fresh(
+        &stage,
+        network(&["api.thaw.example", "other.thaw.example"], vec![secret]),
+    )
+    .await?;
     let placeholder = sandbox.says("echo $API_KEY").await?;
     ensure!(placeholder.starts_with(PLACEHOLDER), "{placeholder}");
 
@@ -201,98 +159,13 @@ fn unopened(ask: &str) -> String {
     ask.replace("curl ", "curl -k ")
 }
 
-/// What a program may try, and how it has to end: each line is a command that has to fail.
-const ATTEMPTS: &[&str] = &[
-    // Names that are not allowed, in all spellings.
-    "curl -m 20 -f https://other.thaw.example/",
-    "curl -m 20 -f http://other.thaw.example/",
-    "curl -m 20 -f https://OTHER.thaw.example./",
-    "curl -m 20 -f https://thaw.example/",
-    "curl -m 20 -f https://x.api.thaw.example/",
-    // An allowed address with another name.
-    "curl -m 20 -f -k --resolve other.thaw.example:443:11.22.33.10 https://other.thaw.example/",
-    "curl -m 20 -f -k --connect-to ::api.thaw.example:443 https://other.thaw.example/",
-    "curl -m 20 -f -H 'host: other.thaw.example' http://api.thaw.example/",
-    "curl -m 20 -f -k -H 'host: other.thaw.example' https://api.thaw.example/",
-    // Bare addresses, and the ways to write them.
-    "curl -m 20 -f -k https://11.22.33.10/",
-    "curl -m 20 -f http://11.22.33.10/",
-    "curl -m 20 -f http://0x0b16210a/",
-    "curl -m 20 -f http://169.254.169.254/latest/meta-data/",
-    "curl -m 20 -f http://metadata.thaw.example/",
-    "curl -m 20 -f http://127.0.0.1/",
-    // The gateway, the host behind it, and other sandboxes.
-    "curl -m 20 -f http://192.0.2.1/",
-    "curl -m 20 -f http://192.0.2.1:7070/",
-    "curl -m 20 -f http://11.22.33.1:22/",
-    "curl -m 20 -f http://10.0.2.2/",
-    "curl -m 20 -f http://host.thaw.example/",
-    // Names that are allowed and stand for what is not.
-    "curl -m 20 -f http://rebind.thaw.example/",
-    "curl -m 20 -f http://private.thaw.example/",
-    // Proxies inside.
-    "curl -m 20 -f -x http://api.thaw.example:80 http://other.thaw.example/",
-    "curl -m 20 -f -p -x http://api.thaw.example:80 https://other.thaw.example/",
-    "curl -m 20 -f --request-target http://other.thaw.example/ http://api.thaw.example/",
-    // Other protocols.
-    "timeout 5 bash -c 'exec 3<>/dev/tcp/11.22.33.11/25; read -t 4 line <&3'",
-    "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3); \
-        s.sendto(b\"x\", (\"11.22.33.10\", 443)); s.recv(9)'",
-    "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); s.settimeout(3); \
-        s.sendto(b\"\\x08\\0\\xf7\\xff\\0\\0\\0\\0\", (\"11.22.33.10\", 0)); s.recv(99)'",
-    "python3 -c 'import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM); s.settimeout(3); \
-        s.connect((\"2001:db8::1\", 443))'",
-    // What answers names answers no others, by no way.
-    "getent hosts evil-data.example",
-    "python3 -c 'import socket; print(socket.gethostbyname(\"data.other.thaw.example\"))'",
-];
-
-async fn what_is_not_allowed_is_not_reached(_: Arc<Host>) -> Result {
-    let stage = Stage::new().await?;
-    let allow = [
-        "api.thaw.example",
-        "rebind.thaw.example",
-        "private.thaw.example",
-    ];
-    let sandbox = stage
-        .sandbox(network(&allow, vec![key(VALUE, &["api.thaw.example"])]))
-        .await?;
-    // So that the failures below mean something.
-    sandbox.says(ASK).await?;
-    let before = stage.world.requests()?.len();
-    for attempt in ATTEMPTS {
-        let output = sandbox.shell(attempt).await?;
-        ensure!(!well(&output), "`{attempt}` went through: {output:?}");
-    }
-    let reached = stage.world.requests()?;
-    ensure!(reached.len() == before, "{:?}", reached.get(before..));
-    let asked = stage.world.questions()?;
-    let allowed = |name: &String| {
-        allow
-            .iter()
-            .any(|one| name.trim_end_matches('.').eq_ignore_ascii_case(one))
-    };
-    ensure!(asked.iter().all(allowed), "{asked:?}");
-    // And it still works.
-    let answer = sandbox.says(ASK).await?;
-    ensure!(!answer.contains(VALUE), "{answer}");
-    let request = GetNetworkRequest {
-        sandbox_id: sandbox.id().to_owned(),
-    };
-    let status = stage.host.clients().networks().get(request).await?;
-    let counts = status.into_inner().counts.context("no counts")?;
-    ensure!(
-        counts.refused > 0 && counts.dropped_packets > 0,
-        "{counts:?}"
-    );
-    stage.end().await
-}
-
 async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
-    let stage = Stage::new().await?;
-    let sandbox = stage
-        .sandbox(network(&[], vec![key(VALUE, &["api.thaw.example"])]))
-        .await?;
+    let stage = stage().await?;
+    let sandbox = fresh(
+        &stage,
+        network(&[], vec![key(VALUE, &["api.thaw.example"])]),
+    )
+    .await?;
     ensure!(!well(&sandbox.shell(ASK).await?), "nothing is allowed");
     let mut networks = stage.host.clients().networks();
     let sandbox_id = sandbox.id().to_owned();
@@ -333,11 +206,9 @@ async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
 }
 
 async fn a_restored_sandbox_has_what_its_creator_says(_: Arc<Host>) -> Result {
-    let stage = Stage::new().await?;
+    let stage = stage().await?;
     let allow = ["api.thaw.example"];
-    let parent = stage
-        .sandbox(network(&allow, vec![key(VALUE, &allow)]))
-        .await?;
+    let parent = fresh(&stage, network(&allow, vec![key(VALUE, &allow)])).await?;
     // The placeholder is in the memory of a program that lives on.
     let placeholder = parent.says("echo $API_KEY | tee /tmp/key").await?;
     let snapshot = parent.snapshot().await?;
@@ -353,22 +224,20 @@ async fn a_restored_sandbox_has_what_its_creator_says(_: Arc<Host>) -> Result {
             .trim_start_matches("Bearer ")
             .to_owned())
     };
-    let denied = stage
-        .restored(&snapshot.id, network(&allow, vec![]))
-        .await?;
+    let denied = restored(&stage, &snapshot.id, network(&allow, vec![])).await?;
     ensure!(sent(&denied).await? == placeholder);
     let inherited = Network {
         inheritance: SecretInheritance::Inherit.into(),
         ..network(&allow, vec![])
     };
-    let inherited = stage.restored(&snapshot.id, inherited).await?;
+    let inherited = restored(&stage, &snapshot.id, inherited).await?;
     ensure!(sent(&inherited).await? == VALUE);
     let rebound = network(&allow, vec![key("the-value-of-the-fork", &allow)]);
-    let rebound = stage.restored(&snapshot.id, rebound).await?;
+    let rebound = restored(&stage, &snapshot.id, rebound).await?;
     ensure!(sent(&rebound).await? == "the-value-of-the-fork");
     let mut options = network(&allow, vec![]);
     options.inheritance = SecretInheritance::Inherit.into();
-    let unknown = stage.restored("default", options).await;
+    let unknown = restored(&stage, "default", options).await;
     ensure!(
         format!("{unknown:?}").contains("kept in memory alone"),
         "{unknown:?}"
@@ -377,7 +246,7 @@ async fn a_restored_sandbox_has_what_its_creator_says(_: Arc<Host>) -> Result {
 }
 
 async fn a_sandbox_without_a_network_reaches_nothing(_: Arc<Host>) -> Result {
-    let stage = Stage::new().await?;
+    let stage = stage().await?;
     let sandbox = stage.host.create().await?;
     for attempt in [
         "curl -m 4 http://api.thaw.example/",

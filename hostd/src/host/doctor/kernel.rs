@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Check;
+use crate::error::chain;
 use crate::host::cgroup;
 use crate::host::facts::kernel_release;
 
@@ -10,7 +11,7 @@ use crate::host::facts::kernel_release;
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![kernel(), cgroups(), userfaultfd(), tun(), nftables()]
+    vec![kernel(), cgroups(), userfaultfd(), tun(), networks()]
 }
 
 fn kernel() -> Check {
@@ -87,19 +88,18 @@ fn tun() -> Check {
     }
 }
 
-fn nftables() -> Check {
-    const REQUIREMENT: &str = "nftables";
-    let directories = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
-    let found = directories
-        .iter()
-        .map(|directory| Path::new(directory).join("nft"))
-        .find(|path| path.is_file());
-    match found {
-        Some(path) => Check::ok(REQUIREMENT, path.display().to_string()),
-        None => Check::warning(
+/// By making one, and taking it away again.
+fn networks() -> Check {
+    const REQUIREMENT: &str = "networks of sandboxes";
+    match net::probe() {
+        Ok(()) => Check::ok(REQUIREMENT, "namespace, tap and nftables' TPROXY"),
+        Err(error) => Check::warning(
             REQUIREMENT,
-            "no nft binary",
-            "apt-get install nftables; needed for sandboxes with a network",
+            chain(&error),
+            format!(
+                "run hostd as root, and: modprobe -a {}",
+                net::MODULES.join(" ")
+            ),
         ),
     }
 }

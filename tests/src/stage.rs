@@ -1,0 +1,69 @@
+//! A small internet and a hostd that knows it, in the words of a test.
+
+use std::sync::Arc;
+
+use protocol::hostd::v1::create_sandbox_request::Source;
+use protocol::hostd::v1::secret::Material;
+use protocol::hostd::v1::{CreateSandboxRequest, Network, NetworkPolicy, Secret};
+
+use crate::host::HostOptions;
+use crate::world::World;
+use crate::{Host, Sandbox};
+
+/// A [`World`], and a [`Host`] whose sandboxes may reach it.
+#[derive(Debug)]
+pub struct Stage {
+    /// The small internet.
+    pub world: World,
+    /// The hostd.
+    pub host: Arc<Host>,
+}
+
+impl Stage {
+    /// Makes one. There is room for one at a time.
+    pub async fn start(mut options: HostOptions) -> crate::Result<Self> {
+        let world = World::start().await?;
+        options.extra.extend(world.hostd_options());
+        options.extra.extend(["--network".into(), "on".into()]);
+        let host = Host::start(options).await?;
+        Ok(Self { world, host })
+    }
+
+    /// A sandbox with this network.
+    pub async fn sandbox(&self, source: Source, network: Network) -> crate::Result<Sandbox> {
+        let request = CreateSandboxRequest {
+            source: Some(source),
+            network: Some(network),
+            ..Default::default()
+        };
+        Ok(self.host.create_with(request).await?)
+    }
+
+    /// Ends the host, which checks that nothing is left.
+    pub async fn end(self) -> crate::Result {
+        self.host.stop().await
+    }
+}
+
+/// A network that reaches these hosts.
+pub fn network(allow: &[&str], secrets: Vec<Secret>) -> Network {
+    let policy = NetworkPolicy {
+        allow: allow.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    Network {
+        policy: Some(policy),
+        secrets,
+        ..Default::default()
+    }
+}
+
+/// The secret `API_KEY`, bound to these hosts.
+pub fn key(value: &str, hosts: &[&str]) -> Secret {
+    Secret {
+        name: "API_KEY".into(),
+        material: Some(Material::Value(value.as_bytes().to_vec())),
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    }
+}
