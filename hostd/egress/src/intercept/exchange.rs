@@ -15,7 +15,7 @@ use super::protocol::Protocol;
 use super::record::Record;
 use super::rewriting::Rewriting;
 use super::session::{Common, Opened};
-use super::upstream::Pool;
+use super::upstream::{Pool, UpstreamError};
 use super::{asked, outbound, websocket};
 use crate::policy::Target;
 
@@ -126,9 +126,13 @@ impl Exchange {
         let request = outbound::request(head, body, &mut rewriting, record).await?;
         record.goes();
         let sent = self.pool.send(&target, self.protocol, request).await;
-        let (answer, address) = sent.map_err(|error| Problem::Upstream {
-            target: target.clone(),
-            error,
+        let (answer, address) = sent.map_err(|error| match error {
+            // Nothing else of ours can fail there.
+            UpstreamError::Http(error) if error.is_user() => Problem::ClientBody,
+            error => Problem::Upstream {
+                target: target.clone(),
+                error,
+            },
         })?;
         record.answered(address);
         let passed = inbound::answer(answer, rewriting, upgrade, bodiless)?;

@@ -1,7 +1,7 @@
 GROUP = "Floods"
 
 
-@attempt(GROUP, "10,000 connections", "most were reset")
+@attempt(GROUP, "10,000 connections", "many are reset")
 def _():
     held, failed = [], 0
     for _ in range(10000):
@@ -19,7 +19,7 @@ def _():
             for one in held:
                 one.close()
             held = []
-    return "most were reset" if failed > 5000 else f"{failed} were reset"
+    return "many are reset" if failed > 100 else f"{failed} are reset"
 
 
 def is_over(stream):

