@@ -7,6 +7,7 @@ use clap::Parser;
 use hostd::config::{Args, Config};
 use hostd::database::Database;
 use hostd::host::cgroup::Cgroups;
+use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
 use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(args: Args) -> anyhow::Result<()> {
+    dumps::forbid();
     let config = Config::from_args(args)?;
     let stop = stop_on_signals()?;
     raise_open_files();

@@ -9,6 +9,7 @@
 //! | `THAW_BIN` | directory with `hostd`, `vmm`, `thaw`, `fake-agent` | two levels above the test binary |
 //! | `THAW_IMAGES` | directory of images | `/var/lib/thaw/images` |
 //! | `THAW_SNAPSHOTS` | read-only store with the snapshot `default` | `/var/lib/thaw/snapshots` |
+//! | `THAW_CLIENT_IMAGES` | directory of the image `clients` | unset: its tests are skipped |
 //! | `THAW_MUST_RUN` | `1`: a test that cannot run has failed | unset: it is skipped and says why |
 //!
 //! Tests time nothing but what is promised: deadlines are for what would hang.
@@ -23,6 +24,7 @@ pub mod procfs;
 pub mod products;
 pub mod refusal;
 pub mod sandbox;
+pub mod scan;
 pub mod stage;
 pub mod suite;
 pub mod thaw;

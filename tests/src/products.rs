@@ -61,6 +61,12 @@ impl Products {
         }
     }
 
+    /// Directory with the image `clients`.
+    pub fn client_images(&self) -> Result<PathBuf, Missing> {
+        let directory = std::env::var_os("THAW_CLIENT_IMAGES").map(PathBuf::from);
+        directory.ok_or_else(|| Missing::new("no image with client programs (THAW_CLIENT_IMAGES)"))
+    }
+
     fn look() -> Result<Self, Missing> {
         let directory = |name: &str, default: &Path| {
             std::env::var_os(name).map_or_else(|| default.to_owned(), PathBuf::from)

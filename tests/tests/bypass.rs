@@ -167,7 +167,7 @@ fn check_table(rows: &[Row]) -> Result {
     println!("{} attempts came to what was expected", rows.len());
     let table = bypass::markdown(rows);
     ensure!(
-        DOCUMENT.ends_with(&table),
+        bypass::expects_the_same(DOCUMENT, &table),
         "tests/BYPASS.md is not this any more:\n{table}"
     );
     Ok(())

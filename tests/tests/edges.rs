@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["protocol", "snapshots", "net", "volumes", "egress"],
     ),
     ("images", &["protocol"]),
-    ("tests", &["protocol", "images"]),
+    ("tests", &["protocol", "images", "snapshots"]),
     ("fake-agent", &["protocol"]),
     ("xtask", &["images", "protocol"]),
 ];

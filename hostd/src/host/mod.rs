@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod cpu;
 pub mod doctor;
+pub mod dumps;
 pub mod facts;
 pub mod file_system;
 pub mod limits;

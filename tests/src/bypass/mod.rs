@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::process::python;
 
 pub use judge::leaks;
-pub use table::{markdown, unexpected};
+pub use table::{expects_the_same, markdown, unexpected};
 
 const BASE: &str = include_str!("guest/base.py");
 const RUN: &str = "run_all()\n";

@@ -5,6 +5,7 @@ mod options;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ impl Host {
         let mut process = Command::new(&options.hostd)
             .args(options.arguments(directory.path(), &socket))
             .env("TMPDIR", directory.path().join("tmp"))
+            // Where a core file would be, too.
+            .current_dir(directory.path())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
@@ -116,6 +119,16 @@ impl Host {
     /// Its state directory.
     pub fn state(&self) -> PathBuf {
         self.directory.path().join("state")
+    }
+
+    /// What holds its state directory, its log and its socket, and what it is started in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
     }
 
     /// Its process id.
@@ -241,13 +254,18 @@ impl Host {
 
     /// Kills it, lets it notice nothing, and waits until it is gone, and with it all that it had started.
     pub async fn kill_hard(&self) -> crate::Result {
-        self.signal(Signal::SIGKILL)?;
-        self.ended().await?;
+        self.dies_of(Signal::SIGKILL).await.map(drop)
+    }
+
+    /// The same with another signal; says how it ended.
+    pub async fn dies_of(&self, signal: Signal) -> crate::Result<ExitStatus> {
+        self.signal(signal)?;
+        let status = self.ended().await?;
         let alone = eventually(Duration::from_secs(5), async || {
             Footprint::outside().runs_within(&self.before)
         });
         ensure!(alone.await, "orphans: {:?}", Footprint::outside().processes);
-        Ok(())
+        Ok(status)
     }
 
     /// Starts another one on the state directory of one that has ended. What the first one left is this
@@ -261,7 +279,7 @@ impl Host {
         Ok(kill(Pid::from_raw(self.pid.cast_signed()), signal)?)
     }
 
-    async fn ended(&self) -> crate::Result<std::process::ExitStatus> {
+    async fn ended(&self) -> crate::Result<ExitStatus> {
         let mut process = self.process.lock().await;
         let status = tokio::time::timeout(STOP_TIMEOUT, process.wait()).await;
         Ok(status.context("hostd does not end")??)

@@ -27,6 +27,9 @@ pub const BANNER: u16 = 25;
 /// Names and where they are. The last ones are traps: what they name is nobody's business.
 pub const NAMES: &[(&str, &[Ipv4Addr])] = &[
     ("api.thaw.example", &[API]),
+    ("git.thaw.example", &[API]),
+    ("grpc.thaw.example", &[API]),
+    ("packages.thaw.example", &[API]),
     ("other.thaw.example", &[OTHER]),
     ("mail.thaw.example", &[OTHER]),
     ("mixed.thaw.example", &[Ipv4Addr::new(10, 0, 0, 1), API]),

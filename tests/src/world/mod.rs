@@ -5,7 +5,11 @@
 
 pub mod addresses;
 mod certificates;
+pub mod git;
+pub mod grpc;
+pub mod guard;
 mod names;
+pub mod packages;
 mod record;
 mod serve;
 mod web;

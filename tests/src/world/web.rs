@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `/bytes/N` | N bytes |
 //! | `/digest` | the SHA-256 of the request's body |
-//! | `/events` | three server-sent events with a pause between them |
+//! | `/events` | three server-sent events with a pause between them; each says what the request's authorization was, if it had one |
 //! | `/away` | a redirect to `other.thaw.example` |
-//! | `/socket` | a WebSocket that says back what it hears |
+//! | `/socket` | a WebSocket that says back what it hears; each text is recorded as the body of one more request |
+//! | below `/repository.git`, `/simple`, `/thaw.world.Echo/` | see `git`, `packages`, `grpc` |
 //! | any other | the request as the server saw it, as JSON |
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use futures::{SinkExt, StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -30,10 +31,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::record::{Record, Seen};
+use super::{git, grpc, packages};
 
 /// Of a request's body, in a [`Seen`].
 const SHOWN_BODY_BYTES: usize = 16 << 10;
@@ -41,7 +44,7 @@ const PIECE: &[u8] = &[b'x'; 64 << 10];
 /// Between events: whoever buffers them shows it.
 const EVENT_PAUSE: Duration = Duration::from_millis(300);
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, record: Record) {
@@ -95,7 +98,11 @@ async fn answer(
     let path = request.uri().path().to_owned();
     if path == "/socket" {
         record.add(&seen)?;
-        return socket(&mut request);
+        return socket(&mut request, seen, record.clone());
+    }
+    if path.starts_with(grpc::SERVICE) {
+        record.add(&seen)?;
+        return grpc::answer(request, &seen);
     }
     if path == "/digest" {
         record.add(&seen)?;
@@ -105,13 +112,19 @@ async fn answer(
     let shown = &body[..body.len().min(SHOWN_BODY_BYTES)];
     seen.body = String::from_utf8_lossy(shown).into_owned();
     record.add(&seen)?;
+    if path.starts_with(git::REPOSITORY) {
+        return git::answer(&seen);
+    }
+    if path.starts_with(packages::INDEX) {
+        return packages::answer(&seen);
+    }
     if let Some(count) = path.strip_prefix("/bytes/") {
         return Ok(Response::new(bytes(count.parse()?)));
     }
     Ok(match path.as_str() {
         "/events" => {
             let answer = Response::builder().header(CONTENT_TYPE, "text/event-stream");
-            answer.body(events())?
+            answer.body(events(&seen))?
         }
         "/away" => {
             let answer = Response::builder().status(StatusCode::FOUND);
@@ -159,7 +172,7 @@ async fn digest(mut body: Incoming) -> crate::Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn socket(request: &mut Request<Incoming>) -> crate::Result<Answer> {
+fn socket(request: &mut Request<Incoming>, seen: Seen, record: Record) -> crate::Result<Answer> {
     let key = request.headers().get("sec-websocket-key");
     let accept = derive_accept_key(key.map_or(b"".as_slice(), |key| key.as_bytes()));
     let upgrade = hyper::upgrade::on(request);
@@ -167,6 +180,13 @@ fn socket(request: &mut Request<Incoming>) -> crate::Result<Answer> {
         let stream = TokioIo::new(upgrade.await?);
         let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
         while let Some(Ok(message)) = socket.next().await {
+            if let Message::Text(text) = &message {
+                let body = text.to_string();
+                record.add(&Seen {
+                    body,
+                    ..seen.clone()
+                })?;
+            }
             if message.is_text() || message.is_binary() {
                 socket.send(message).await?;
             }
@@ -185,7 +205,7 @@ fn text(text: String) -> Answer {
     Response::new(full(text))
 }
 
-fn full(text: impl Into<Bytes>) -> BoxBody<Bytes, Infallible> {
+pub(super) fn full(text: impl Into<Bytes>) -> BoxBody<Bytes, Infallible> {
     Full::new(text.into()).boxed()
 }
 
@@ -198,11 +218,13 @@ fn bytes(count: usize) -> BoxBody<Bytes, Infallible> {
     BodyExt::boxed(StreamBody::new(pieces))
 }
 
-fn events() -> BoxBody<Bytes, Infallible> {
+fn events(seen: &Seen) -> BoxBody<Bytes, Infallible> {
+    let authorization = seen.headers.get(AUTHORIZATION.as_str());
+    let heard = authorization.map_or(String::new(), |authorization| format!(" {authorization}"));
     let (send, receive) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         for number in 0..3 {
-            let event = Bytes::from(format!("data: {number}\n\n"));
+            let event = Bytes::from(format!("data: {number}{heard}\n\n"));
             if send.send(Ok(Frame::data(event))).await.is_err() {
                 return;
             }

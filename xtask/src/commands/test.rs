@@ -24,6 +24,9 @@ use crate::{
 const END_TO_END: &[&str] = &["tests", "vmm"];
 /// Tests of theirs that need cargo and no host.
 const NATIVE: &[&str] = &["edges"];
+/// The test program that runs on the image `clients`, and the variable by which it finds it.
+const ON_CLIENTS: &str = "tests-clients";
+const CLIENT_IMAGES: &str = "THAW_CLIENT_IMAGES";
 /// How often an emulated host may hang before the tests give up.
 const MAX_RESTARTS: u32 = 2;
 
@@ -198,6 +201,16 @@ fn run_on(
     let mut variables = deployment.variables(Some(&snapshots));
     // This host was chosen because it can run them: a skip would hide a mistake.
     variables.push(("THAW_MUST_RUN".to_owned(), "1".to_owned()));
+    if selection.programs[*done..]
+        .iter()
+        .any(|(name, _)| name == ON_CLIENTS)
+    {
+        let set: Set = vec![("images".to_owned(), products.client_images()?)];
+        variables.push((
+            CLIENT_IMAGES.to_owned(),
+            format!("{}/images", host.shelve(&set)?),
+        ));
+    }
     while let Some((name, _)) = selection.programs.get(*done) {
         let title = format!("end-to-end tests: {name}");
         let step = progress::section(&title);

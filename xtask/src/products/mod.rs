@@ -103,6 +103,14 @@ fn existing_programs() -> Set {
 }
 
 impl Products {
+    /// A directory of images with the image `clients`, up to date. Only tests ask for it.
+    ///
+    /// # Errors
+    /// When packages for it cannot be had.
+    pub fn client_images(&self) -> Result<PathBuf> {
+        image::build_clients(self.program("guest-agent")?)
+    }
+
     /// The path of a program.
     ///
     /// # Errors

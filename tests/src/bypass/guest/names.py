@@ -50,32 +50,32 @@ def _():
 
 
 for kind, what in [(TXT, "TXT"), (NULL, "NULL"), (ANY, "ANY"), (AXFR, "AXFR"), (SVCB_HTTPS, "HTTPS (with keys for ECH)")]:
-    @attempt(GROUP, f"{what} of an allowed name", "an empty answer or REFUSED or NOTIMP")
+    @attempt(GROUP, f"{what} of an allowed name", "an empty answer")
     def _(kind=kind):
         return ask(question(NAME, kind))
 
 
-@attempt(GROUP, "two questions in one message", "FORMERR or REFUSED or NOTIMP")
+@attempt(GROUP, "two questions in one message", "FORMERR")
 def _():
     return ask(question(NAME, count=2))
 
 
-@attempt(GROUP, "an update instead of a question", "NOTIMP or REFUSED")
+@attempt(GROUP, "an update instead of a question", "NOTIMP")
 def _():
     return ask(question(NAME, opcode=5))
 
 
-@attempt(GROUP, "half a message", "FORMERR or no answer")
+@attempt(GROUP, "half a message", "FORMERR")
 def _():
     return ask(question(NAME)[:20])
 
 
-@attempt(GROUP, "an allowed name that stands for this machine (rebinding)", "an empty answer or REFUSED or NXDOMAIN")
+@attempt(GROUP, "an allowed name that stands for this machine (rebinding)", "NXDOMAIN")
 def _():
     return ask(question("rebind.thaw.example"))
 
 
-@attempt(GROUP, "an allowed name that stands for a private address", "an empty answer or REFUSED or NXDOMAIN")
+@attempt(GROUP, "an allowed name that stands for a private address", "NXDOMAIN")
 def _():
     return ask(question("private.thaw.example"))
 
@@ -85,7 +85,7 @@ def _():
     return talk(tcp(API, 80), head(host="metadata.thaw.example"))
 
 
-@attempt(GROUP, "DNS over TLS at a name server", "reset or TLS alert or closed")
+@attempt(GROUP, "DNS over TLS at a name server", "TLS alert")
 def _():
     return talk(tls(NAMES, None, 853), question("evil.example"))
 

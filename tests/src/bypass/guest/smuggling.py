@@ -17,14 +17,14 @@ def smuggle(headers, body):
 CHUNKED = f"0\r\n\r\n{HIDDEN}"
 
 for what, headers, body, expected in [
-    ("both lengths, the shorter one first (CL.TE)", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", CHUNKED, "HTTP 200 or HTTP 400"),
-    ("both lengths, the longer one counted (TE.CL)", f"Transfer-Encoding: chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 200 or HTTP 400"),
+    ("both lengths, the shorter one first (CL.TE)", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", CHUNKED, "HTTP 200"),
+    ("both lengths, the longer one counted (TE.CL)", f"Transfer-Encoding: chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 200"),
     ("two Content-Lengths that differ", f"Content-Length: 0\r\nContent-Length: {len(HIDDEN)}\r\n", HIDDEN, "HTTP 400"),
     ("a list of lengths", f"Content-Length: 0, {len(HIDDEN)}\r\n", HIDDEN, "HTTP 400"),
     ("a length with a sign", "Content-Length: +0\r\n", HIDDEN, "HTTP 400"),
-    ("a coding that is nearly chunked", f"Transfer-Encoding: xchunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400 or HTTP 501"),
-    ("two codings", "Transfer-Encoding: chunked, identity\r\n", CHUNKED, "HTTP 400 or HTTP 501"),
-    ("a coding with a control character", f"Transfer-Encoding: \x0bchunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400 or HTTP 501"),
+    ("a coding that is nearly chunked", f"Transfer-Encoding: xchunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
+    ("two codings", "Transfer-Encoding: chunked, identity\r\n", CHUNKED, "HTTP 400"),
+    ("a coding with a control character", f"Transfer-Encoding: \x0bchunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
     ("a space before the colon", f"Transfer-Encoding : chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
     ("a folded header (obs-fold)", f"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
     ("NUL in a header's name", f"Trans\x00fer: x\r\nContent-Length: {len(CHUNKED)}\r\n", CHUNKED, "HTTP 400"),
