@@ -41,6 +41,17 @@ pub(super) struct Body {
     _until_end: Option<Box<dyn Send>>,
 }
 
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// hyper's own words, so that an HTTP/2 peer gets the very reason for which the other one reset the stream.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// A body that is not in the coding that its head names.
+    #[error("the body is not in the coding that its head names")]
+    Coding,
+}
+
 enum Source {
     Whole(Bytes),
     Stream(Incoming),
@@ -99,9 +110,9 @@ impl Body {
     }
 
     /// The next frame when there is one to pass on; `None` when the last poll gave only what is held back.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, BodyError>> {
         match frame.into_data() {
-            Ok(data) => self.pass_data(data).map(Frame::data),
+            Ok(data) => self.pass_data(data).map(|data| Ok(Frame::data(data))),
             Err(frame) => frame
                 .into_trailers()
                 .ok()
@@ -117,26 +128,47 @@ impl Body {
         (!data.is_empty()).then_some(data)
     }
 
-    fn pass_trailers(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
+    /// More of what the transform was fed, if it makes sense.
+    fn more(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(transform) = &mut self.transform else {
+            return Ok(None);
+        };
+        while let Some(data) = transform.more() {
+            if !data.is_empty() {
+                return Ok(Some(data));
+            }
+        }
+        if transform.failed() {
+            Err(BodyError::Coding)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn pass_trailers(&mut self, mut trailers: HeaderMap) -> Result<Frame<Bytes>, BodyError> {
         if let Some(map) = self.map_trailers.take() {
             map(&mut trailers);
         }
-        match self.rest() {
+        self.source = Source::Done;
+        Ok(match self.rest()? {
             Some(rest) => {
                 self.source = Source::Trailers(trailers);
                 Frame::data(rest)
             }
-            None => {
-                self.source = Source::Done;
-                Frame::trailers(trailers)
-            }
-        }
+            None => Frame::trailers(trailers),
+        })
     }
 
     /// What the transform held back.
-    fn rest(&mut self) -> Option<Bytes> {
-        let rest = self.transform.take()?.finish();
-        (!rest.is_empty()).then_some(rest)
+    fn rest(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(mut transform) = self.transform.take() else {
+            return Ok(None);
+        };
+        let rest = transform.finish();
+        if transform.failed() {
+            return Err(BodyError::Coding);
+        }
+        Ok((!rest.is_empty()).then_some(rest))
     }
 
     fn count(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -147,15 +179,22 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    /// hyper's own, so that an HTTP/2 peer gets the very reason for which the other one reset the stream.
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         loop {
+            match this.more() {
+                Ok(None) => {}
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(this.count(Frame::data(data))))),
+                Err(error) => {
+                    this.source = Source::Done;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
             match std::mem::replace(&mut this.source, Source::Done) {
                 Source::Done => return Poll::Ready(None),
                 Source::Trailers(trailers) => {
@@ -167,17 +206,20 @@ impl http_body::Body for Body {
                     this.source = Source::Stream(incoming);
                     match polled {
                         Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                        Poll::Ready(Some(Err(error))) => {
+                            return Poll::Ready(Some(Err(error.into())));
+                        }
                         Poll::Ready(Some(Ok(frame))) => {
-                            if let Some(frame) = this.pass(frame) {
-                                return Poll::Ready(Some(Ok(this.count(frame))));
+                            if let Some(passed) = this.pass(frame) {
+                                let counted = passed.map(|frame| this.count(frame));
+                                return Poll::Ready(Some(counted));
                             }
                         }
                         Poll::Ready(None) => {
                             this.source = Source::Done;
-                            return Poll::Ready(
-                                this.rest().map(|rest| Ok(this.count(Frame::data(rest)))),
-                            );
+                            let rest = this.rest().transpose();
+                            let counted = rest.map(|rest| Ok(this.count(Frame::data(rest?))));
+                            return Poll::Ready(counted);
                         }
                     }
                 }

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, request, response};
+use http::header::{CONTENT_TYPE, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, request, response};
 
 use super::body::TrailerMap;
 use super::problem::Problem;
 use super::record::Record;
 use super::session::{Common, Opened};
 use crate::policy::Target;
-use crate::rewrite::{Lengths, Redactor, Substitution, Transform};
+use crate::rewrite::{
+    Lengths, Redactor, Same, Substitution, Transform, Unreadable, asks_for_readable, decoded,
+};
 use crate::secrets::Bindings;
-
-/// Of each message in a body of gRPC, and which of them are understood.
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// What is put into a request and taken out of its answer.
 pub(super) struct Rewriting {
@@ -85,16 +82,16 @@ impl Rewriting {
         if !self.may_repeat {
             return Ok(None);
         }
-        if is_encoded(&head.headers) {
-            return Err(Problem::Answer("it is compressed, which was not asked for"));
-        }
         self.redactor.headers(&mut head.headers);
         let lengths = if has_lengths(&head.headers) {
             Lengths::Kept
         } else {
             Lengths::Free
         };
-        Ok(Some(self.redactor.stream(lengths)))
+        let decoded = decoded(&mut head.headers, self.redactor.stream(lengths));
+        decoded.map(Some).map_err(|Unreadable| {
+            Problem::Answer("it is compressed in a way that was not asked for")
+        })
     }
 
     /// Takes secrets out of an answer's trailers.
@@ -119,20 +116,11 @@ impl Rewriting {
     }
 }
 
-/// Asks for an answer that can be searched: as it is, and all of it. Half a value in each of two parts would
-/// not be found.
+/// Asks for an answer that can be searched, and all of it. Half a value in each of two parts would not be found.
 fn readable(headers: &mut HeaderMap) {
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.remove(GRPC_ACCEPT_ENCODING);
+    asks_for_readable(headers);
     headers.remove(RANGE);
     headers.remove(IF_RANGE);
-}
-
-/// Whether a body, or each message in it, is compressed.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let codings = [CONTENT_ENCODING, GRPC_ENCODING].map(|name| headers.get_all(name));
-    let mut codings = codings.iter().flatten();
-    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether a body is of messages with their lengths before them.
@@ -140,17 +128,4 @@ fn has_lengths(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let start = kind.and_then(|kind| kind.get(..b"application/grpc".len()));
     start.is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
-}
-
-/// Changes nothing.
-struct Same;
-
-impl Transform for Same {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(chunk)
-    }
-
-    fn finish(&mut self) -> Bytes {
-        Bytes::new()
-    }
 }

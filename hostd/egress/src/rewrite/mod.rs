@@ -9,12 +9,16 @@
 //! Streams are rewritten with the same result however they are cut into chunks, and hold back only bytes
 //! that may be the beginning of something to replace.
 
+mod coding;
+mod decoded;
 mod encode;
 mod patterns;
 mod redaction;
 mod stream;
 mod substitution;
+mod transform;
 
+pub(crate) use self::coding::{Unreadable, asks_for_readable, decoded};
 pub(crate) use self::redaction::{Lengths, Redactor};
-pub(crate) use self::stream::Transform;
 pub(crate) use self::substitution::{Placeholders, Substitution, Unfit, Uses};
+pub(crate) use self::transform::{Same, Transform};

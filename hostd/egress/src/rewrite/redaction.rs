@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::encode::{self, Text};
 use super::patterns::Patterns;
-use super::stream::{Replacing, Transform};
+use super::stream::Replacing;
+use super::transform::Transform;
 use crate::secrets::Secret;
 
 /// Finds the values of a sandbox's secrets, in all forms.
@@ -123,6 +124,15 @@ impl Transform for Chain {
     fn finish(&mut self) -> Bytes {
         let rest = self.1.feed(&self.0.finish());
         [rest, self.1.finish()].concat().into()
+    }
+
+    fn more(&mut self) -> Option<Bytes> {
+        let first = self.0.more().map(|more| self.1.feed(&more));
+        first.or_else(|| self.1.more())
+    }
+
+    fn failed(&self) -> bool {
+        self.0.failed() || self.1.failed()
     }
 }
 

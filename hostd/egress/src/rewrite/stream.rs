@@ -6,24 +6,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::patterns::{Found, Patterns};
-
-/// A stream's rewriting: the same result however the stream is cut into chunks.
-pub(crate) trait Transform: Send {
-    /// What can go on after this chunk.
-    fn feed(&mut self, chunk: &[u8]) -> Bytes;
-    /// What was held back until the end.
-    fn finish(&mut self) -> Bytes;
-}
-
-impl Transform for Box<dyn Transform> {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        (**self).feed(chunk)
-    }
-
-    fn finish(&mut self) -> Bytes {
-        (**self).finish()
-    }
-}
+use super::transform::Transform;
 
 /// Replaces texts. `R` says by what; where it has nothing, the text stays.
 pub(super) struct Replacing<R> {

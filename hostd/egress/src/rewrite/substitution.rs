@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use super::encode::{self, Text};
 use super::patterns::Patterns;
-use super::stream::{Replacing, Transform};
+use super::stream::Replacing;
+use super::transform::Transform;
 use crate::audit::SecretName;
 use crate::secrets::{Bindings, Secret};
 

@@ -1,7 +1,9 @@
 //! What tests of several modules need: an upstream DNS server, and a sandbox's shared state over it.
 
+mod coding;
 mod dns;
 
+pub(crate) use self::coding::{encoded, flushed};
 pub(crate) use self::dns::FakeDns;
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+mod compressed;
 mod floods;
 mod http1;
 mod http2;
