@@ -38,7 +38,7 @@ async fn no_byte_of_a_secret_is_left_behind(_: Arc<Host>) -> Result {
         ("name server", name_server.as_bytes()),
     ])?;
     let sandbox = sandbox(&stage).await?;
-    let _holds = use_it(&sandbox).await?;
+    let holder = use_it(&sandbox).await?;
     sent(&stage)?;
 
     processes(&scanner, &stage.host)?;
@@ -53,6 +53,7 @@ async fn no_byte_of_a_secret_is_left_behind(_: Arc<Host>) -> Result {
         "{status}"
     );
     files(&scanner, stage.host.directory())?;
+    drop((sandbox, holder));
     let host = stage.host.start_again().await?;
     host.stop().await
 }
