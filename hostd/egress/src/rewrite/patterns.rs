@@ -5,6 +5,7 @@
 //! everything else: texts are compared only where some text begins like that.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -16,12 +17,13 @@ const BITS: usize = u64::BITS as usize;
 
 /// Texts to look for, each at least two bytes long, and what each is replaced by.
 pub(super) struct Patterns {
-    /// By their first two bytes; the longest first.
-    by_start: HashMap<[u8; SHORTEST], Vec<usize>>,
+    /// In alphabetical order, each with its index. Those that begin alike are side by side, and the shorter ones first:
+    /// what begins like the bytes at a place is a range, which each byte more makes smaller.
+    sorted: Vec<(Zeroizing<Vec<u8>>, usize)>,
+    by_start: HashMap<[u8; SHORTEST], Range<usize>>,
     /// Which two bytes begin a text, a bit for each pair; and which byte.
     starts: Box<[u64]>,
     firsts: [bool; 256],
-    texts: Vec<Zeroizing<Vec<u8>>>,
 }
 
 /// What is at a place.
@@ -36,31 +38,33 @@ pub(super) enum Found {
 impl Patterns {
     /// Looks for these. Texts that are too short are never found; of two equal ones, the first is.
     pub(super) fn new(texts: Vec<Zeroizing<Vec<u8>>>) -> Self {
-        let (mut by_start, mut firsts) = (HashMap::<_, Vec<usize>>::new(), [false; 256]);
-        let mut starts = vec![0; PAIRS / BITS].into_boxed_slice();
-        for (index, text) in texts.iter().enumerate() {
+        let mut sorted: Vec<_> = texts.into_iter().zip(0..).collect();
+        sorted.retain(|(text, _)| text.len() >= SHORTEST);
+        // Moves pointers to the texts, and copies none. By index, too, so that the first of equal ones stays first.
+        sorted.sort_unstable_by(|(one, a), (other, b)| (&one[..], a).cmp(&(&other[..], b)));
+        let mut patterns = Self {
+            by_start: HashMap::new(),
+            starts: vec![0; PAIRS / BITS].into_boxed_slice(),
+            firsts: [false; 256],
+            sorted,
+        };
+        patterns.note_starts();
+        patterns
+    }
+
+    fn note_starts(&mut self) {
+        for (at, (text, _)) in self.sorted.iter().enumerate() {
             let Some(start) = text.first_chunk() else {
                 continue;
             };
-            by_start.entry(*start).or_default().push(index);
+            self.by_start.entry(*start).or_insert(at..at).end = at + 1;
             let (word, bit) = place(*start);
-            if let Some(word) = starts.get_mut(word) {
+            if let Some(word) = self.starts.get_mut(word) {
                 *word |= bit;
             }
-            if let Some(first) = firsts.get_mut(usize::from(start[0])) {
+            if let Some(first) = self.firsts.get_mut(usize::from(start[0])) {
                 *first = true;
             }
-        }
-        let length = |index: &usize| texts.get(*index).map_or(0, |text| text.len());
-        for indices in by_start.values_mut() {
-            // Stable, so that the first of equal ones stays first.
-            indices.sort_by_key(|index| std::cmp::Reverse(length(index)));
-        }
-        Self {
-            by_start,
-            starts,
-            firsts,
-            texts,
         }
     }
 
@@ -84,20 +88,36 @@ impl Patterns {
     }
 
     fn at(&self, rest: &[u8], start: [u8; SHORTEST], last: bool) -> Option<Found> {
-        for index in self.by_start.get(&start)? {
-            let text = self.texts.get(*index)?;
-            if rest.starts_with(text) {
-                return Some(Found::Text {
-                    index: *index,
-                    length: text.len(),
-                });
+        let mut alike = self.sorted.get(self.by_start.get(&start)?.clone())?;
+        let mut found = None;
+        for length in SHORTEST.. {
+            if let Some((text, index)) = alike.first().filter(|(text, _)| text.len() == length) {
+                let (index, length) = (*index, text.len());
+                found = Some(Found::Text { index, length });
+                alike = after(alike, |text| text.len() == length);
             }
-            if !last && text.starts_with(rest) {
-                return Some(Found::Open);
+            if alike.is_empty() {
+                break;
             }
+            let Some(byte) = rest.get(length) else {
+                return if last { found } else { Some(Found::Open) };
+            };
+            // All are longer than `length` now, and begin with as many bytes of `rest`.
+            alike = after(alike, |text| text.get(length) < Some(byte));
+            let end = alike.partition_point(|(text, _)| text.get(length) == Some(byte));
+            alike = alike.get(..end).unwrap_or_default();
         }
-        None
+        found
     }
+}
+
+/// What comes after those that are like that.
+fn after(
+    texts: &[(Zeroizing<Vec<u8>>, usize)],
+    are: impl Fn(&[u8]) -> bool,
+) -> &[(Zeroizing<Vec<u8>>, usize)] {
+    let end = texts.partition_point(|(text, _)| are(text));
+    texts.get(end..).unwrap_or_default()
 }
 
 /// Where a pair's bit is: which word, and which bit of it.

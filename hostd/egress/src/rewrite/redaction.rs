@@ -145,20 +145,7 @@ fn forms(secret: &Secret) -> Vec<(Text, Vec<u8>)> {
         secret.value().expose(),
         secret.placeholder().as_str().as_bytes(),
     );
-    let json = encode::json(value);
-    let mut texts = vec![
-        Zeroizing::new(value.to_vec()),
-        encode::replaced(&json, b'/', b"\\/"),
-        json,
-        encode::percent(value),
-        encode::percent_small(value),
-        encode::form(value),
-        encode::html(value, b"&#39;"),
-        encode::html(value, b"&#x27;"),
-        encode::html(value, b"'"),
-    ];
-    texts.dedup();
-    let mut forms: Vec<_> = texts
+    let mut forms: Vec<_> = encode::forms(value)
         .into_iter()
         .map(|text| (text, placeholder.to_vec()))
         .collect();
@@ -211,6 +198,9 @@ mod tests {
             "sk-live%2f%227f%2b%c3%bc%27%20%26".into(),
             "sk-live%2F%227f%2B%C3%BC%27+%26".into(),
             "sk-live/&quot;7f+ü&#39; &amp;".into(),
+            r#"sk-live/\"7f+\u00fc\u0027 \u0026"#.into(),
+            r#"sk-live\/\"7f+\u00FC' &"#.into(),
+            "sk-live/%227f+%C3%BC'%20&".into(),
         ] {
             let out = redact(Lengths::Free, format!("<{form}>").as_bytes());
             let out = String::from_utf8(out).unwrap();
@@ -256,5 +246,51 @@ mod tests {
             .map(|n| (n.wrapping_mul(n) >> 3) as u8)
             .collect();
         assert_eq!(redact(Lengths::Free, &bytes), bytes);
+    }
+
+    /// Whole forms, beginnings of forms and other bytes, one after the other.
+    fn mixed(secret: &Secret, parts: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
+        let forms = forms(secret);
+        let mut bytes = Vec::new();
+        for (which, length, other) in parts.iter().take(20) {
+            let (form, _) = &forms[usize::from(*which) % forms.len()];
+            bytes.extend_from_slice(&form[..form.len().min(usize::from(*length))]);
+            bytes.extend_from_slice(other);
+        }
+        bytes
+    }
+
+    #[test]
+    fn any_chunks_give_the_same() {
+        let secrets = [
+            Arc::new(secret("KEY", VALUE, "a.example")),
+            Arc::new(secret("LONGER", &format!("{VALUE}and more"), "a.example")),
+        ];
+        let redactor = Redactor::new(&secrets);
+        let run = |bytes: &[u8], sizes: &[u8], lengths| {
+            let mut stream = redactor.stream(lengths);
+            let (mut rest, mut out, mut sizes) = (bytes, Vec::new(), sizes.iter().cycle());
+            while !rest.is_empty() {
+                let size = sizes
+                    .next()
+                    .map_or(rest.len(), |size| usize::from(*size) + 1);
+                let (chunk, after) = rest.split_at(size.min(rest.len()));
+                out.extend_from_slice(&stream.feed(chunk));
+                rest = after;
+            }
+            out.extend_from_slice(&stream.finish());
+            out
+        };
+        bolero::check!()
+            .with_test_time(std::time::Duration::from_secs(1))
+            .with_type::<(Vec<(u8, u8, Vec<u8>)>, Vec<u8>)>()
+            .for_each(|(parts, sizes)| {
+                let bytes = mixed(&secrets[0], parts);
+                for lengths in [Lengths::Free, Lengths::Kept] {
+                    let whole = run(&bytes, &[], lengths);
+                    assert_eq!(run(&bytes, sizes, lengths), whole);
+                    assert!(!whole.windows(VALUE.len()).any(|w| w == VALUE.as_bytes()));
+                }
+            });
     }
 }

@@ -12,7 +12,7 @@ use crate::rewrite::{Placeholders, Redactor};
 
 /// Secrets of one sandbox.
 pub const MAX_SECRETS: usize = 128;
-/// Bytes of all values of one sandbox together: answers are searched for each of them in a dozen forms.
+/// Bytes of all values of one sandbox together: answers are searched for each of them in dozens of forms.
 pub const MAX_VALUES: usize = 128 << 10;
 
 /// The secrets of one sandbox, each with a name and a placeholder of its own. They do not change; a
