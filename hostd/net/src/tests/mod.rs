@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{Dropped, Network, Pool, probe};
+use crate::{Dropped, Network, probe};
 use guest::{Guest, STRANGER};
 
 /// What takes longer does not come.
@@ -247,53 +247,4 @@ fn nothing_of_the_host_is_reached() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(interfaces, ["tap0"], "one route, to the guest: {routes}");
-}
-
-/// Network namespaces that the kernel has, as far as it tells.
-fn namespaces() -> Option<u64> {
-    let slabs = std::fs::read_to_string("/proc/slabinfo").ok()?;
-    let line = slabs
-        .lines()
-        .find(|line| line.starts_with("net_namespace"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-#[test]
-fn two_hundred_come_and_go() {
-    if !can_run() {
-        return;
-    }
-    let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let (files, before) = (open_files(), namespaces());
-    let pool = Pool::new(4).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..50 {
-                    let network = pool.take().unwrap();
-                    assert_eq!(network.namespace.dropped().unwrap(), Dropped::default());
-                }
-            });
-        }
-    });
-    drop(pool);
-    // Other tests of this process have some at the same time.
-    let few = 40;
-    assert!(
-        open_files() <= files + few,
-        "{} after {files}",
-        open_files()
-    );
-    let Some(before) = before else {
-        return eprintln!("SKIP the count of namespaces: this kernel does not tell it");
-    };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while namespaces().is_some_and(|now| now > before + few as u64) {
-        assert!(
-            Instant::now() < deadline,
-            "{:?} after {before}",
-            namespaces()
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
