@@ -8,6 +8,7 @@
 mod bindings;
 mod hosts;
 mod placeholder;
+pub mod sealed;
 mod secret;
 mod surface;
 mod value;
