@@ -24,6 +24,14 @@ pub enum Error {
     /// No snapshot has this id or name.
     #[error("there is no snapshot {0:?}")]
     SnapshotNotFound(String),
+    /// A secret that only another host can read.
+    #[error("secret {name}: {problem}")]
+    SealedForAnotherHost {
+        /// The secret.
+        name: String,
+        /// Which key it is for, and which there is.
+        problem: String,
+    },
     /// No installed image has this name or digest.
     #[error("there is no image {0:?}; `images build` makes one, --images says where they are")]
     ImageNotFound(String),

@@ -28,6 +28,7 @@ pub mod network;
 pub mod recovery;
 pub mod sandbox;
 pub mod sandboxes;
+pub mod sealing;
 pub mod server;
 pub mod services;
 pub mod state_dir;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use egress::secrets::Bindings;
+use egress::secrets::sealed::SealingKey;
 use snapshots::SnapshotId;
 use snapshots::store::Store;
 use tokio::sync::broadcast;
@@ -20,6 +21,7 @@ use crate::images::Images;
 use crate::network::{NetworkError, NetworkSpec, Networks, ResolvedNetwork};
 use crate::sandbox::plan::{Plan, Start};
 use crate::sandbox::record::Record;
+use crate::sealing::{self, SealingKeyError};
 use crate::state_dir::StateDir;
 use crate::store::SnapshotStore;
 use crate::templates::Templates;
@@ -60,6 +62,8 @@ pub struct Services {
     pub vmms: VmmPool,
     /// What sandboxes reach others by; `None`: nothing.
     pub networks: Option<Networks>,
+    /// What opens sealed secrets.
+    pub sealing_key: SealingKey,
     /// Where they are accounted.
     pub cgroups: Option<Cgroups>,
     /// What the host is.
@@ -84,6 +88,9 @@ pub enum StartError {
     /// Networks were asked for.
     #[error("no networks for sandboxes; --network off starts hostd without")]
     Network(#[from] NetworkError),
+    /// Sealed secrets could not be opened.
+    #[error("cannot use the key of sealed secrets")]
+    SealingKey(#[from] SealingKeyError),
 }
 
 impl Services {
@@ -113,6 +120,7 @@ impl Services {
             templates: Templates::new(config.template_cache_bytes),
             vmms: VmmPool::start(launcher, config.vmm_pool),
             networks: Networks::start(&config.network)?,
+            sealing_key: sealing::load(&state_dir.sealing_key())?,
             cgroups,
             facts: Facts::read(),
             cpu: HostCpu::default(),

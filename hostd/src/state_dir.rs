@@ -4,6 +4,7 @@
 //! STATE/                0700
 //!   lock                held by the one hostd that runs on it
 //!   hostd.db            records (SQLite, WAL)
+//!   sealing.key         0600, the private key that sealed secrets are opened with
 //!   images/             installed images, unless --images says otherwise
 //!   snapshots/          the writable snapshot store
 //!   run/<sandbox id>/   0700, while the sandbox lives
@@ -87,6 +88,11 @@ impl StateDir {
     /// The database file.
     pub fn database(&self) -> PathBuf {
         self.root.join("hostd.db")
+    }
+
+    /// The private key of sealed secrets.
+    pub fn sealing_key(&self) -> PathBuf {
+        self.root.join("sealing.key")
     }
 
     /// Where images are unless configured otherwise.

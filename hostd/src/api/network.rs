@@ -4,19 +4,21 @@ use std::num::NonZeroU32;
 
 use egress::audit::{Decision, Moment, SecretName};
 use egress::policy::{Fallback, PolicySpec};
+use egress::secrets::sealed::{Sealed, SealingKey, UnsealError};
 use egress::secrets::{Headers, Hosts, Secret, SecretValue, Surface};
 use protocol::hostd::v1 as wire;
+use protocol::hostd::v1::secret::Material;
 
 use crate::error::{Error, Result, chain};
 use crate::network::{Attachment, NetworkLimits, NetworkSpec, SecretSpec};
 
-/// A client's request; its policy is not yet checked.
-pub fn spec(network: wire::Network) -> Result<NetworkSpec> {
+/// A client's request; its policy is not yet checked. `key` opens what is sealed.
+pub fn spec(network: wire::Network, key: &SealingKey) -> Result<NetworkSpec> {
     let inherit = network.inheritance() == wire::SecretInheritance::Inherit;
     let limits = network.limits.unwrap_or_default();
     Ok(NetworkSpec {
         policy: policy(network.policy.unwrap_or_default()),
-        secrets: secrets(network.secrets)?,
+        secrets: secrets(network.secrets, key)?,
         inherit,
         limits: NetworkLimits {
             egress_bytes: limits.egress_bytes_per_second,
@@ -39,19 +41,27 @@ pub fn policy(policy: wire::NetworkPolicy) -> PolicySpec {
     }
 }
 
-/// A client's secrets.
-pub fn secrets(secrets: Vec<wire::Secret>) -> Result<Vec<SecretSpec>> {
-    secrets.into_iter().map(secret).collect()
+/// A client's secrets. `key` opens those that are sealed.
+pub fn secrets(secrets: Vec<wire::Secret>, key: &SealingKey) -> Result<Vec<SecretSpec>> {
+    let secrets = secrets.into_iter();
+    secrets.map(|secret| self::secret(secret, key)).collect()
 }
 
-fn secret(secret: wire::Secret) -> Result<SecretSpec> {
+fn secret(secret: wire::Secret, key: &SealingKey) -> Result<SecretSpec> {
     let name = variable(&secret.name)?;
     let wrong = |problem: String| Error::invalid("network.secrets", format!("{name} {problem}"));
-    let Some(wire::secret::Material::Value(value)) = secret.material else {
-        return Err(wrong("has no value".into()));
+    let (value, hosts) = match secret.material {
+        None => return Err(wrong("has no value".into())),
+        Some(Material::Value(value)) => {
+            let value = SecretValue::new(value).map_err(|error| wrong(error.to_string()))?;
+            (value, hosts(&secret.hosts).map_err(wrong)?)
+        }
+        Some(Material::Sealed(text)) => {
+            let sealed: Sealed = text.parse().map_err(|error| wrong(chain(&error)))?;
+            let hosts = sealed_hosts(&sealed, &name, &secret.hosts).map_err(wrong)?;
+            (open(&sealed, &name, key)?, hosts)
+        }
     };
-    let value = SecretValue::new(value).map_err(|error| wrong(error.to_string()))?;
-    let hosts = Hosts::parse(&secret.hosts).map_err(|error| wrong(chain(&error)))?;
     let placeholder = match secret.placeholder.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|error| wrong(chain(&error)))?),
@@ -63,6 +73,38 @@ fn secret(secret: wire::Secret) -> Result<SecretSpec> {
         hosts,
         surface,
         placeholder,
+    })
+}
+
+fn hosts(texts: &[String]) -> Result<Hosts, String> {
+    Hosts::parse(texts).map_err(|error| chain(&error))
+}
+
+/// Those that it is sealed for, or some of them.
+fn sealed_hosts(sealed: &Sealed, name: &SecretName, wanted: &[String]) -> Result<Hosts, String> {
+    // The name that it is sealed with may be anything, and is not repeated.
+    if sealed.name() != name.to_string() {
+        return Err("is sealed with another name".into());
+    }
+    if wanted.is_empty() {
+        return Ok(sealed.hosts().clone());
+    }
+    let wanted = hosts(wanted)?;
+    let for_hosts: Vec<_> = sealed.hosts().texts().collect();
+    let other = wanted.texts().find(|host| !for_hosts.contains(host));
+    match other {
+        Some(other) => Err(format!("is not sealed for {other}")),
+        None => Ok(wanted),
+    }
+}
+
+fn open(sealed: &Sealed, name: &SecretName, key: &SealingKey) -> Result<SecretValue> {
+    key.unseal(sealed).map_err(|error| match error {
+        UnsealError::OtherKey { .. } => Error::SealedForAnotherHost {
+            name: name.to_string(),
+            problem: error.to_string(),
+        },
+        error => Error::invalid("network.secrets", format!("{name}: {}", chain(&error))),
     })
 }
 
@@ -206,28 +248,66 @@ mod tests {
     fn key() -> wire::Secret {
         wire::Secret {
             name: "API_KEY".into(),
-            material: Some(wire::secret::Material::Value(b"sk-live-123456".to_vec())),
+            material: Some(Material::Value(b"sk-live-123456".to_vec())),
             hosts: vec!["api.example".into()],
             ..Default::default()
         }
     }
 
+    fn read(secret: wire::Secret) -> Result<SecretSpec> {
+        super::secret(secret, &SealingKey::generate().unwrap())
+    }
+
+    #[test]
+    fn a_sealed_secret_is_for_its_name_and_hosts() {
+        let host = SealingKey::generate().unwrap();
+        let hosts = Hosts::parse(&["api.example", "b.example"]).unwrap();
+        let value = SecretValue::new("sk-live-123456").unwrap();
+        let public = host.public();
+        let text = public.seal(&"API_KEY".parse().unwrap(), &hosts, &value);
+        let sealed = |name: &str, hosts: &[&str]| wire::Secret {
+            name: name.into(),
+            material: Some(Material::Sealed(text.as_ref().unwrap().to_string())),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let all = secret(sealed("API_KEY", &[]), &host).unwrap();
+        assert_eq!(
+            (all.value.expose(), &all.hosts),
+            (&b"sk-live-123456"[..], &hosts)
+        );
+        let one = secret(sealed("API_KEY", &["B.example"]), &host).unwrap();
+        assert_eq!(one.hosts.texts().collect::<Vec<_>>(), ["b.example"]);
+        for (name, hosts) in [
+            ("OTHER_KEY", &[][..]),
+            ("API_KEY", &["evil.example"]),
+            ("API_KEY", &["*.api.example"]),
+        ] {
+            let error = secret(sealed(name, hosts), &host).unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{error}");
+        }
+        let elsewhere = read(sealed("API_KEY", &[])).unwrap_err();
+        let other = matches!(elsewhere, Error::SealedForAnotherHost { .. });
+        assert!(other, "{elsewhere}");
+    }
+
     #[test]
     fn a_secret_that_is_wrong_is_named_and_not_shown() {
-        assert!(secret(key()).is_ok());
-        let wrong: [fn(&mut wire::Secret); 7] = [
+        assert!(read(key()).is_ok());
+        let wrong: [fn(&mut wire::Secret); 8] = [
             |s| s.name = "1KEY".into(),
             |s| s.name = "sk-live-123456".into(),
             |s| s.name = String::new(),
             |s| s.material = None,
-            |s| s.material = Some(wire::secret::Material::Value(b"short".to_vec())),
+            |s| s.material = Some(Material::Value(b"short".to_vec())),
+            |s| s.material = Some(Material::Sealed("sk-live-123456".into())),
             |s| s.hosts = vec!["*".into()],
             |s| s.placeholder = "sk-live-123456".into(),
         ];
         for change in wrong {
             let mut broken = key();
             change(&mut broken);
-            let text = secret(broken).unwrap_err().to_string();
+            let text = read(broken).unwrap_err().to_string();
             assert!(!text.contains("123456"), "{text}");
         }
     }

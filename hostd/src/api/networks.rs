@@ -51,7 +51,8 @@ impl Service for NetworksApi {
     ) -> Response<wire::NetworkStatus> {
         let request = request.into_inner();
         let attachment = self.attachment(&request.sandbox_id).await?;
-        attachment.put_secrets(&network::secrets(request.secrets)?)?;
+        let key = &self.sandboxes.services().sealing_key;
+        attachment.put_secrets(&network::secrets(request.secrets, key)?)?;
         Ok(status(&request.sandbox_id, &attachment))
     }
 
@@ -63,6 +64,14 @@ impl Service for NetworksApi {
         let attachment = self.attachment(&request.sandbox_id).await?;
         attachment.remove_secret(&request.name)?;
         Ok(status(&request.sandbox_id, &attachment))
+    }
+
+    async fn get_sealing_key(
+        &self,
+        _: Request<wire::GetSealingKeyRequest>,
+    ) -> Response<wire::SealingKey> {
+        let public_key = self.sandboxes.services().sealing_key.public().to_string();
+        Ok(tonic::Response::new(wire::SealingKey { public_key }))
     }
 
     async fn watch(

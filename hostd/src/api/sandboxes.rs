@@ -33,7 +33,7 @@ impl Service for SandboxesApi {
     type WatchStream = Answers<SandboxEvent>;
 
     async fn create(&self, request: Request<CreateSandboxRequest>) -> Response<Sandbox> {
-        let spec = wire::spec(request.into_inner())?;
+        let spec = wire::spec(request.into_inner(), &self.sandboxes.services().sealing_key)?;
         let record = self.sandboxes.create(spec).await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }

@@ -101,6 +101,9 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
         Error::Unauthenticated => plain(Code::Unauthenticated, "UNAUTHENTICATED"),
         Error::SecretNotFound(_) => plain(Code::NotFound, "SECRET_NOT_FOUND"),
         Error::SecretsNotKept(_) => plain(Code::FailedPrecondition, "SECRETS_NOT_KEPT"),
+        Error::SealedForAnotherHost { .. } => {
+            plain(Code::FailedPrecondition, "SEALED_FOR_ANOTHER_HOST")
+        }
         Error::NetworkUnavailable => plain(Code::FailedPrecondition, "NETWORK_UNAVAILABLE"),
         Error::Memory { needed, .. } => with(
             Code::ResourceExhausted,

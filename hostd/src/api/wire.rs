@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::snapshots::manifest::Manifest;
 use ::snapshots::{SnapshotId, SnapshotName};
+use egress::secrets::sealed::SealingKey;
 use protocol::hostd::v1 as wire;
 
 use super::network;
@@ -12,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::sandbox::record::{Failure, Phase, Record, Stage, State};
 use crate::sandbox::spec::{Source, Spec};
 
-/// A client's request, not yet checked for what only [`Spec::check`] knows.
-pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
+/// A client's request, not yet checked for what only [`Spec::check`] knows. `key` opens its sealed secrets.
+pub fn spec(request: wire::CreateSandboxRequest, key: &SealingKey) -> Result<Spec> {
     use wire::create_sandbox_request::Source as WireSource;
     let vcpus = (request.vcpus != 0).then_some(request.vcpus);
     let memory_bytes = (request.memory_bytes != 0).then_some(request.memory_bytes);
@@ -48,7 +49,10 @@ pub fn spec(request: wire::CreateSandboxRequest) -> Result<Spec> {
             .boot_timeout
             .map(|value| duration("boot_timeout", value))
             .transpose()?,
-        network: request.network.map(network::spec).transpose()?,
+        network: request
+            .network
+            .map(|network| network::spec(network, key))
+            .transpose()?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use protocol::hostd::v1::{CreateSnapshotRequest, ListSandboxesRequest};
+use protocol::hostd::v1::{CreateSnapshotRequest, GetSealingKeyRequest, ListSandboxesRequest};
 use tokio::process::Command;
 
 use crate::host::{Host, PATIENCE, socket};
@@ -123,4 +123,52 @@ async fn the_doctor_says_that_there_is_no_hostd() {
     assert_eq!(examined.status.code(), Some(1));
     let report = String::from_utf8(examined.stdout).unwrap();
     assert!(report.contains("cannot reach hostd"), "{report}");
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_sealed_for_this_host_across_its_starts() {
+    let host = Host::start().await;
+    let socket = socket(host.temp.path());
+    let seal = |secret: &str, key: Option<String>| {
+        let mut command = thaw(&socket, &["seal", secret]);
+        command.env("KEY", "sk-live-123456").env("SHORT", "x");
+        command.args(key.iter().flat_map(|key| ["--key", key]));
+        async move { command.output().await.unwrap() }
+    };
+    let one = seal("API_KEY=KEY@a.example", None).await;
+    let text = String::from_utf8(one.stdout).unwrap();
+    assert!(
+        one.status.success() && text.starts_with("thaw-sealed-1."),
+        "{text}"
+    );
+    for bad in ["API_KEY=SHORT@a.example", "API_KEY=KEY@*", "=KEY@a.example"] {
+        let refused = seal(bad, None).await;
+        assert!(
+            !refused.status.success() && refused.stdout.is_empty(),
+            "{bad}"
+        );
+        assert!(
+            !String::from_utf8(refused.stderr)
+                .unwrap()
+                .contains("123456")
+        );
+    }
+
+    let key = |host: &Host| {
+        let mut networks = host.networks();
+        async move {
+            let answer = networks.get_sealing_key(GetSealingKeyRequest {}).await;
+            answer.unwrap().into_inner().public_key
+        }
+    };
+    let first = key(&host).await;
+    let host = Host::start_in(host.stop().await, &[]).await;
+    assert_eq!(key(&host).await, first);
+
+    let temp = host.stop().await;
+    let offline = seal("API_KEY=KEY@a.example", Some(first)).await;
+    assert!(offline.status.success());
+    let refused = seal("API_KEY=KEY@a.example", Some("thaw-key-1.x".into())).await;
+    assert!(!refused.status.success());
+    drop(temp);
 }

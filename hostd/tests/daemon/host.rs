@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::hostd::v1::files_client::FilesClient;
 use protocol::hostd::v1::host_client::HostClient;
+use protocol::hostd::v1::networks_client::NetworksClient;
 use protocol::hostd::v1::processes_client::ProcessesClient;
 use protocol::hostd::v1::sandboxes_client::SandboxesClient;
 use protocol::hostd::v1::snapshots_client::SnapshotsClient;
@@ -101,6 +102,10 @@ impl Host {
 
     pub fn snapshots(&self) -> SnapshotsClient<Channel> {
         SnapshotsClient::new(self.channel.clone())
+    }
+
+    pub fn networks(&self) -> NetworksClient<Channel> {
+        NetworksClient::new(self.channel.clone())
     }
 
     pub fn host(&self) -> HostClient<Channel> {

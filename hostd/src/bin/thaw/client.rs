@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::MAX_MESSAGE_BYTES;
 use protocol::hostd::v1::files_client::FilesClient;
 use protocol::hostd::v1::host_client::HostClient;
+use protocol::hostd::v1::networks_client::NetworksClient;
 use protocol::hostd::v1::processes_client::ProcessesClient;
 use protocol::hostd::v1::sandboxes_client::SandboxesClient;
 use protocol::hostd::v1::snapshots_client::SnapshotsClient;
@@ -82,6 +83,10 @@ impl Hostd {
 
     pub fn snapshots(&self) -> SnapshotsClient<Transport> {
         SnapshotsClient::new(self.transport.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub fn networks(&self) -> NetworksClient<Transport> {
+        NetworksClient::new(self.transport.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub fn host(&self) -> HostClient<Transport> {

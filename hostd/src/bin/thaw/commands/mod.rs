@@ -11,6 +11,8 @@ pub mod options;
 mod pause;
 mod ps;
 mod run;
+mod seal;
+mod secret;
 mod snapshot;
 
 use clap::Subcommand;
@@ -46,6 +48,8 @@ pub enum Command {
     /// Make, list and remove snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Seal a secret for one host; prints what --sealed-secret takes
+    Seal(seal::Seal),
     /// Check all that the host needs
     Doctor(doctor::Doctor),
 }
@@ -55,6 +59,11 @@ pub async fn dispatch(args: Args) -> Result<u8, Error> {
     // Doctor has something to say without a hostd, too.
     if let Command::Doctor(_) = args.command {
         return doctor::run(Hostd::connect(&args).await, args.json).await;
+    }
+    if let Command::Seal(seal) = &args.command
+        && seal.has_key()
+    {
+        return seal::offline(seal).map(|()| 0);
     }
     let hostd = Hostd::connect(&args).await?;
     let json = args.json;
@@ -70,6 +79,7 @@ pub async fn dispatch(args: Args) -> Result<u8, Error> {
         Command::Pause(command) => pause::pause(&hostd, command).await,
         Command::Resume(command) => pause::resume(&hostd, command).await,
         Command::Snapshot(command) => snapshot::run(&hostd, command, json).await,
+        Command::Seal(command) => seal::run(&hostd, &command).await,
         Command::Doctor(_) => return Ok(exit::THAW_ERROR),
     }
     .map(|()| 0)

@@ -1,11 +1,11 @@
 //! Options of a sandbox's network: what it may reach, and the secrets that are put in on the way.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-
 use clap::Args;
+use egress::secrets::sealed::Sealed;
 use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{Network, NetworkPolicy, Secret, SecretInheritance, SecretSurface};
+
+use super::secret::SecretOption;
 
 /// The network of a new sandbox.
 #[derive(Debug, Args)]
@@ -26,8 +26,11 @@ pub struct NetworkOptions {
     /// repeated
     #[arg(long, value_name = "NAME=ENV@HOST,…", value_parser = SecretOption::parse, requires = "allow_net")]
     secret: Vec<SecretOption>,
+    /// A secret that `thaw seal` made for this host; may be repeated
+    #[arg(long, value_name = "TEXT", requires = "allow_net")]
+    sealed_secret: Vec<Sealed>,
     /// The secrets also replace their placeholders in paths and queries and, with `body`, in bodies and WebSocket texts
-    #[arg(long, value_enum, value_name = "WHERE", requires = "secret")]
+    #[arg(long, value_enum, value_name = "WHERE", requires = "allow_net")]
     secret_in: Vec<Place>,
     /// Placeholders in the snapshot's memory go on standing for the secrets of the sandbox that was saved
     #[arg(long)]
@@ -40,42 +43,6 @@ enum Place {
     Path,
     Query,
     Body,
-}
-
-/// A secret whose value is in a variable of ours.
-#[derive(Clone)]
-struct SecretOption {
-    name: String,
-    value: Vec<u8>,
-    hosts: Vec<String>,
-}
-
-impl std::fmt::Debug for SecretOption {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretOption({} for {:?})", self.name, self.hosts)
-    }
-}
-
-impl SecretOption {
-    fn parse(text: &str) -> Result<Self, String> {
-        Self::with(text, |name| std::env::var_os(name))
-    }
-
-    fn with(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
-        let form = || "must be NAME=ENV@HOST or NAME=ENV@HOST,HOST".to_owned();
-        let (name, rest) = text.split_once('=').ok_or_else(form)?;
-        let (env, hosts) = rest.split_once('@').ok_or_else(form)?;
-        let hosts: Vec<String> = hosts.split(',').map(str::to_owned).collect();
-        if name.is_empty() || env.is_empty() || hosts.iter().any(String::is_empty) {
-            return Err(form());
-        }
-        let missing = || format!("the variable {env} is not set; export it first");
-        Ok(Self {
-            name: name.to_owned(),
-            value: variable(env).ok_or_else(missing)?.into_vec(),
-            hosts,
-        })
-    }
 }
 
 impl NetworkOptions {
@@ -94,22 +61,31 @@ impl NetworkOptions {
                 deny: self.deny_net.clone(),
                 allow_by_default: false,
             }),
-            secrets: self
-                .secret
-                .iter()
-                .map(|secret| self.secret(secret))
-                .collect(),
+            secrets: self.secrets(),
             limits: None,
             inheritance: inheritance.into(),
         })
     }
 
-    fn secret(&self, secret: &SecretOption) -> Secret {
-        let at = |place| self.secret_in.contains(&place);
-        Secret {
+    fn secrets(&self) -> Vec<Secret> {
+        let values = self.secret.iter().map(|secret| Secret {
             name: secret.name.clone(),
             material: Some(Material::Value(secret.value.clone())),
             hosts: secret.hosts.clone(),
+            ..self.secret()
+        });
+        let sealed = self.sealed_secret.iter().map(|sealed| Secret {
+            name: sealed.name().to_owned(),
+            material: Some(Material::Sealed(sealed.to_string())),
+            ..self.secret()
+        });
+        values.chain(sealed).collect()
+    }
+
+    /// What all of them have.
+    fn secret(&self) -> Secret {
+        let at = |place| self.secret_in.contains(&place);
+        Secret {
             surface: Some(SecretSurface {
                 path: at(Place::Path),
                 query: at(Place::Query),
@@ -117,7 +93,7 @@ impl NetworkOptions {
                 websocket: at(Place::Body),
                 ..SecretSurface::default()
             }),
-            placeholder: String::new(),
+            ..Secret::default()
         }
     }
 }
@@ -157,19 +133,5 @@ mod tests {
             ["a.example", "*.b.example:443", "c.example"]
         );
         assert!(Line::try_parse_from(["x", "--deny-net", "a.example"]).is_err());
-    }
-
-    #[test]
-    fn a_secret_has_its_value_from_a_variable() {
-        let shell = |name: &str| (name == "KEY").then(|| "value".into());
-        let secret = SecretOption::with("API_KEY=KEY@a.example,*.b.example", shell).unwrap();
-        assert_eq!(secret.value, b"value");
-        assert_eq!(secret.hosts, ["a.example", "*.b.example"]);
-        assert!(!format!("{secret:?}").contains("value"));
-        for bad in [
-            "", "A", "A=KEY", "A=KEY@", "=KEY@h", "A=@h", "A=KEY@h,", "A=NONE@h",
-        ] {
-            assert!(SecretOption::with(bad, shell).is_err(), "{bad}");
-        }
     }
 }
