@@ -25,6 +25,7 @@ const SOON: Duration = Duration::from_secs(60);
 pub struct Thaw {
     program: PathBuf,
     endpoint: String,
+    variables: Vec<(String, String)>,
 }
 
 /// What a run of `thaw` said and how it ended.
@@ -44,7 +45,15 @@ impl Thaw {
         Ok(Self {
             program: Products::find()?.binary("thaw")?,
             endpoint: format!("unix:{}", host.socket().display()),
+            variables: Vec::new(),
         })
+    }
+
+    /// The same in a shell that has this variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -60,6 +69,7 @@ impl Thaw {
             .args(arguments)
             .env("THAW_ENDPOINT", &self.endpoint)
             .env("TERM", "dumb")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .kill_on_drop(true);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use protocol::hostd::v1::create_sandbox_request::Source;
+use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{
     CreateSandboxRequest, Network, NetworkPolicy, PutSecretsRequest, RemoveSecretRequest, Secret,
     SecretInheritance, SecretSurface, SetPolicyRequest, WatchNetworkRequest,
@@ -15,6 +16,7 @@ use tests::process::Output;
 use tests::products::Products;
 use tests::refusal::expect;
 use tests::stage::{Stage, key, network};
+use tests::thaw::Thaw;
 use tests::{Host, Result, Sandbox, suite};
 use tonic::Code;
 
@@ -159,6 +161,19 @@ fn unopened(ask: &str) -> String {
     ask.replace("curl ", "curl -k ")
 }
 
+/// The key, as `thaw seal` makes it for this host.
+async fn sealed(stage: &Stage, value: &str) -> Result<Secret> {
+    let thaw = Thaw::new(&stage.host)?.with_variable("KEY", value);
+    let output = thaw
+        .output(&["seal", "API_KEY=KEY@api.thaw.example"])
+        .await?;
+    ensure!(output.code == Some(0), "{output:?}");
+    Ok(Secret {
+        material: Some(Material::Sealed(output.stdout)),
+        ..key(value, &[])
+    })
+}
+
 async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
     let stage = stage().await?;
     let sandbox = fresh(
@@ -193,6 +208,13 @@ async fn policy_and_secrets_change_while_it_runs(_: Arc<Host>) -> Result {
     ensure!(status.secrets.len() == 1, "{status:?}");
     sandbox.says(ASK).await?;
     ensure!(sent(&stage)? == "Bearer another-value-entirely");
+    let put = PutSecretsRequest {
+        sandbox_id: sandbox_id.clone(),
+        secrets: vec![sealed(&stage, "sealed-value-of-it").await?],
+    };
+    networks.put_secrets(put).await?;
+    sandbox.says(ASK).await?;
+    ensure!(sent(&stage)? == "Bearer sealed-value-of-it");
     let remove = RemoveSecretRequest {
         sandbox_id,
         name: "API_KEY".into(),
