@@ -14,9 +14,14 @@ use hostd::sandboxes::Sandboxes;
 use hostd::server::Listeners;
 use hostd::services::Services;
 use hostd::state_dir::StateDir;
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// A proxied request is some dozens of small allocations: with glibc's allocator it takes a seventh longer.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();

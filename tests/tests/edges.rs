@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("images", &["protocol"]),
     ("tests", &["protocol", "images", "snapshots"]),
+    ("bench-egress", &["egress", "tests"]),
     ("fake-agent", &["protocol"]),
     ("xtask", &["images", "protocol"]),
 ];

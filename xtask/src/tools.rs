@@ -1,6 +1,6 @@
 //! The programs of other projects that xtask and the image builder need, and how to get them.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use images::command::find;
@@ -9,6 +9,9 @@ use crate::progress;
 
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
+
+/// What building programs needs besides what Rust needs: jemalloc's own build.
+pub const COMPILING: &[Tool] = &[("make", "make")];
 
 /// What building images and the virtual host's root needs.
 pub const BUILDING: &[Tool] = &[
@@ -21,6 +24,22 @@ pub const BUILDING: &[Tool] = &[
 
 /// What talking to the virtual host needs.
 pub const REMOTE: &[Tool] = &[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")];
+
+/// What making namespaces and moving processes into them needs.
+pub const NETWORK: &[Tool] = &[
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("taskset", "util-linux"),
+];
+
+/// What fetching programs to compare with needs.
+pub const RIVALS: &[Tool] = &[
+    ("dpkg-deb", "dpkg"),
+    ("python3", "python3"),
+    ("pip3", "python3-pip"),
+];
 
 /// Makes sure that `tools` are there; installs what is missing when that is allowed.
 ///
@@ -39,12 +58,30 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         bail!("some programs are missing; install them with\n\n    sudo {install}\n");
     }
     let step = progress::step(format!("installing {}", missing.join(", ")));
-    // The lists may be missing (a fresh container) or too old: only then are they fetched.
-    if apt(&install).is_err() {
-        apt("apt-get update")?;
-        apt(&install).with_context(|| format!("try `{install}` by hand"))?;
-    }
+    with_lists(|| apt(&install)).with_context(|| format!("try `{install}` by hand"))?;
     step.done();
+    Ok(())
+}
+
+/// Puts a package's file into a directory. Nothing is installed.
+///
+/// # Errors
+/// When there is no such package.
+pub fn download(package: &str, directory: &Path) -> Result<()> {
+    with_lists(|| {
+        let mut command = Command::new("apt-get");
+        command.args(["download", package]).current_dir(directory);
+        images::command::run(&mut command)?;
+        Ok(())
+    })
+}
+
+/// The lists of packages may be missing (a fresh container) or too old: only then are they fetched.
+fn with_lists(get: impl Fn() -> Result<()>) -> Result<()> {
+    if get().is_err() {
+        apt("apt-get update")?;
+        get()?;
+    }
     Ok(())
 }
 

@@ -27,8 +27,9 @@ use tokio::process::{Child, Command};
 
 use crate::products::Products;
 
-pub use record::Seen;
-pub use serve::run;
+pub use record::{AUTHORITY, Seen};
+pub use serve::{begin, run};
+pub use wire::enter;
 
 /// Making a certificate and a veth pair takes a moment where the processor is emulated.
 const START_TIMEOUT: Duration = Duration::from_secs(60);

@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use rustls::ServerConfig;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
@@ -23,12 +25,19 @@ pub fn run(directory: &Path) -> crate::Result {
     runtime.block_on(serve(directory))
 }
 
-async fn serve(directory: &Path) -> crate::Result {
-    let requests = Record::create(&directory.join(REQUESTS))?;
+/// Answers names, and writes the authority's certificate into `directory`: what every world begins with. Called in the
+/// namespace and in a runtime; returns what a web server is configured with.
+pub fn begin(directory: &Path) -> crate::Result<Arc<ServerConfig>> {
     let questions = Record::create(&directory.join(QUESTIONS))?;
     let (authority, tls) = certificates::make()?;
     std::fs::write(directory.join(AUTHORITY), authority)?;
     tokio::spawn(names::serve(questions));
+    Ok(tls)
+}
+
+async fn serve(directory: &Path) -> crate::Result {
+    let requests = Record::create(&directory.join(REQUESTS))?;
+    let tls = begin(directory)?;
     for address in ALL {
         let listener = listen(address, HTTP).await?;
         tokio::spawn(web::serve(listener, None, requests.clone()));

@@ -1,6 +1,7 @@
 //! What the repository builds: programs for a host, tests, and the default image.
 
 mod image;
+mod rivals;
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,8 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::{
     cargo::{self, TestProgram},
-    paths, progress,
+    paths, progress, tools,
 };
+
+pub use rivals::get as rivals;
 
 /// A set of files, each with its path in the set.
 pub type Set = Vec<(String, PathBuf)>;
@@ -36,11 +39,27 @@ pub struct Products {
 pub fn get(no_build: bool) -> Result<Products> {
     if !no_build {
         let step = progress::section("building programs");
-        cargo::run(&mut build_workspace())?;
+        cargo::run(&mut build_workspace()?)?;
         step.done();
         build_guest_programs()?;
     }
     collect()
+}
+
+/// One program, built as those are that are installed on hosts.
+///
+/// # Errors
+/// When the build fails.
+pub fn installable(package: &str, no_build: bool) -> Result<PathBuf> {
+    if !no_build {
+        tools::ensure(tools::COMPILING)?;
+        let step = progress::section(format!("building {package} as it would be installed"));
+        let mut build = cargo::cargo();
+        build.args(["build", "--profile", "dist", "--package", package]);
+        cargo::run(&mut build)?;
+        step.done();
+    }
+    Ok(paths::target().join("dist").join(package))
 }
 
 /// Everything, up to date, and with it every test program.
@@ -59,16 +78,17 @@ pub fn get_with_tests() -> Result<(Products, Vec<TestProgram>)> {
 /// When the build fails.
 pub fn tests() -> Result<Vec<TestProgram>> {
     let step = progress::section("building programs and tests");
-    let tests = cargo::test_programs(build_workspace().arg("--tests"))?;
+    let tests = cargo::test_programs(build_workspace()?.arg("--tests"))?;
     step.done();
     Ok(tests)
 }
 
 /// One call for all packages: with fewer, features would differ, and much would be built twice.
-fn build_workspace() -> Command {
+fn build_workspace() -> Result<Command> {
+    tools::ensure(tools::COMPILING)?;
     let mut build = cargo::cargo();
     build.args(["build", "--release", "--workspace", "--bins"]);
-    build
+    Ok(build)
 }
 
 fn build_guest_programs() -> Result<()> {

@@ -20,12 +20,12 @@ pub(super) fn target(request: &Parts, opened: &Opened) -> Result<Target, Problem
     check_scheme(request, opened)?;
     check_coding(request)?;
     let header = host_header(request)?
-        .map(|value| named(value.as_bytes(), opened.port))
+        .map(|value| named(value.as_bytes(), opened))
         .transpose()?;
     let authority = request
         .uri
         .authority()
-        .map(|text| named(text.as_str().as_bytes(), opened.port))
+        .map(|text| named(text.as_str().as_bytes(), opened))
         .transpose()?;
     let asked = match (authority, header) {
         (Some(authority), Some(header)) if authority != header => {
@@ -96,7 +96,13 @@ fn host_header(request: &Parts) -> Result<Option<&HeaderValue>, Problem> {
 ///
 /// RFC 9110 would have the scheme's default port there, but clients that were told a port through
 /// a URL name it, and the connection's port is where an answer comes from in any case.
-fn named(text: &[u8], port: u16) -> Result<Target, Problem> {
+fn named(text: &[u8], opened: &Opened) -> Result<Target, Problem> {
+    // Nearly every request says what its connection was opened for, and in that spelling.
+    if let Some(Host::Name(name)) = &opened.host
+        && name.as_str().as_bytes() == text
+    {
+        return Ok(Target::name(name.clone(), opened.port));
+    }
     let authority =
         Authority::try_from(text).map_err(|_| Problem::BadHost("it is no authority"))?;
     if authority.as_str().contains('@') {
@@ -104,7 +110,7 @@ fn named(text: &[u8], port: u16) -> Result<Target, Problem> {
     }
     let host = host(authority.host())?;
     let port = match authority.as_str().strip_prefix(authority.host()) {
-        Some("") => port,
+        Some("") => opened.port,
         Some(rest) => port_number(rest)?,
         None => return Err(Problem::BadHost("it is no authority")),
     };
@@ -301,11 +307,18 @@ mod tests {
 
     #[test]
     fn no_authority_is_too_odd() {
+        let opened = Opened {
+            wire: Wire::Http1,
+            port: 443,
+            host: None,
+            fallback: None,
+        };
         bolero::check!()
             .with_test_time(std::time::Duration::from_secs(1))
             .for_each(|bytes| {
-                if let Ok(target) = named(bytes, 443) {
-                    assert_eq!(named(target.to_string().as_bytes(), 443).unwrap(), target);
+                if let Ok(target) = named(bytes, &opened) {
+                    let again = named(target.to_string().as_bytes(), &opened);
+                    assert_eq!(again.unwrap(), target);
                 }
             });
     }

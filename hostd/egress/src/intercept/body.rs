@@ -1,16 +1,20 @@
 //! A body on its way through: rewritten, counted, never gathered.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::begun::Begun;
 use crate::rewrite::Transform;
+
+/// How long a body may become that is rewritten before its head goes out.
+const SETTLED: usize = 64 << 10;
 
 /// Rewrites the trailers of a body.
 pub(super) type TrailerMap = Box<dyn FnOnce(&mut HeaderMap) + Send>;
@@ -33,6 +37,8 @@ impl Meter {
 
 /// A request's or response's body. `T` is kept for as long as the body is: what is to happen at its end.
 pub(super) struct Body {
+    /// Rewritten already.
+    settled: VecDeque<Result<Frame<Bytes>, BodyError>>,
     source: Source,
     transform: Option<Box<dyn Transform>>,
     map_trailers: Option<TrailerMap>,
@@ -54,7 +60,7 @@ pub(super) enum BodyError {
 
 enum Source {
     Whole(Bytes),
-    Stream(Incoming),
+    Stream(Begun),
     /// The transform's rest has gone out, the trailers have not.
     Trailers(HeaderMap),
     Done,
@@ -71,12 +77,13 @@ impl Body {
     }
 
     /// A body as it comes.
-    pub(super) fn stream(incoming: Incoming) -> Self {
-        Self::new(Source::Stream(incoming))
+    pub(super) fn stream(begun: Begun) -> Self {
+        Self::new(Source::Stream(begun))
     }
 
     fn new(source: Source) -> Self {
         Self {
+            settled: VecDeque::new(),
             source,
             transform: None,
             map_trailers: None,
@@ -88,6 +95,21 @@ impl Body {
     /// Rewrites it.
     pub(super) fn transformed(mut self, transform: Option<Box<dyn Transform>>) -> Self {
         self.transform = transform;
+        self
+    }
+
+    /// Rewrites now what is all there, if it is short then as well: its length is known before its head goes out.
+    pub(super) fn settled(mut self) -> Self {
+        let whole = matches!(&self.source, Source::Stream(begun) if begun.is_whole());
+        let (mut length, mut cx) = (0, Context::from_waker(Waker::noop()));
+        while whole && length < SETTLED {
+            let Poll::Ready(Some(polled)) = self.poll(&mut cx) else {
+                break;
+            };
+            let data = polled.as_ref().ok().and_then(Frame::data_ref);
+            length += data.map_or(0, Bytes::len);
+            self.settled.push_back(polled);
+        }
         self
     }
 
@@ -122,7 +144,7 @@ impl Body {
 
     fn pass_data(&mut self, data: Bytes) -> Option<Bytes> {
         let data = match &mut self.transform {
-            Some(transform) => transform.feed(&data),
+            Some(transform) => transform.feed(data),
             None => data,
         };
         (!data.is_empty()).then_some(data)
@@ -175,6 +197,48 @@ impl Body {
         self.meter.add(frame.data_ref().map_or(0, Bytes::len));
         frame
     }
+
+    /// The next frame, rewritten.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match self.more() {
+                Ok(None) => {}
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(error) => {
+                    self.source = Source::Done;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let polled = match &mut self.source {
+                Source::Done => return Poll::Ready(None),
+                Source::Stream(begun) => begun.poll_frame(cx),
+                Source::Whole(_) | Source::Trailers(_) => return Poll::Ready(self.last()),
+            };
+            match polled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(passed) = self.pass(frame) {
+                        return Poll::Ready(Some(passed));
+                    }
+                }
+                Poll::Ready(None) => {
+                    self.source = Source::Done;
+                    let rest = self.rest().transpose();
+                    return Poll::Ready(rest.map(|rest| rest.map(Frame::data)));
+                }
+            }
+        }
+    }
+
+    /// The one frame that is left.
+    fn last(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match std::mem::replace(&mut self.source, Source::Done) {
+            Source::Whole(data) => Some(Ok(Frame::data(data))),
+            Source::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Source::Stream(_) | Source::Done => None,
+        }
+    }
 }
 
 impl http_body::Body for Body {
@@ -186,62 +250,36 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        loop {
-            match this.more() {
-                Ok(None) => {}
-                Ok(Some(data)) => return Poll::Ready(Some(Ok(this.count(Frame::data(data))))),
-                Err(error) => {
-                    this.source = Source::Done;
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
-            match std::mem::replace(&mut this.source, Source::Done) {
-                Source::Done => return Poll::Ready(None),
-                Source::Trailers(trailers) => {
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Source::Whole(data) => return Poll::Ready(Some(Ok(this.count(Frame::data(data))))),
-                Source::Stream(mut incoming) => {
-                    let polled = Pin::new(&mut incoming).poll_frame(cx);
-                    this.source = Source::Stream(incoming);
-                    match polled {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Some(Err(error))) => {
-                            return Poll::Ready(Some(Err(error.into())));
-                        }
-                        Poll::Ready(Some(Ok(frame))) => {
-                            if let Some(passed) = this.pass(frame) {
-                                let counted = passed.map(|frame| this.count(frame));
-                                return Poll::Ready(Some(counted));
-                            }
-                        }
-                        Poll::Ready(None) => {
-                            this.source = Source::Done;
-                            let rest = this.rest().transpose();
-                            let counted = rest.map(|rest| Ok(this.count(Frame::data(rest?))));
-                            return Poll::Ready(counted);
-                        }
-                    }
-                }
-            }
-        }
+        let polled = match this.settled.pop_front() {
+            Some(settled) => Some(settled),
+            None => ready!(this.poll(cx)),
+        };
+        Poll::Ready(polled.map(|polled| polled.map(|frame| this.count(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        let ended = match &self.source {
             Source::Done => true,
             // A stream that ended may have left something in the transform.
-            Source::Stream(incoming) => self.transform.is_none() && incoming.is_end_stream(),
+            Source::Stream(begun) => self.transform.is_none() && begun.is_end_stream(),
             Source::Whole(_) | Source::Trailers(_) => false,
-        }
+        };
+        ended && self.settled.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        // Whoever was told a length would not ask for the error, or the trailers, behind it.
+        let length = |frame: &Result<Frame<Bytes>, _>| Some(frame.as_ref().ok()?.data_ref()?.len());
+        let settled: Option<usize> = self.settled.iter().map(length).sum();
+        let rest = match &self.source {
             Source::Done => SizeHint::with_exact(0),
             Source::Whole(data) => SizeHint::with_exact(data.len() as u64),
-            Source::Stream(incoming) if self.transform.is_none() => incoming.size_hint(),
+            Source::Stream(begun) if self.transform.is_none() => begun.size_hint(),
             Source::Stream(_) | Source::Trailers(_) => SizeHint::default(),
+        };
+        match rest.exact().zip(settled) {
+            Some((rest, settled)) => SizeHint::with_exact(rest + settled as u64),
+            None => SizeHint::default(),
         }
     }
 }

@@ -113,12 +113,12 @@ where
     let mut builder = http1::Builder::new();
     builder
         .preserve_header_case(true)
-        .max_headers(limits::HEADERS)
         .max_header_size(limits::HEAD);
     builder.max_buf_size(limits::H1_BUFFER);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tasks.spawn(async move {
         tokio::select! {
+            biased;
             ended = connection.with_upgrades() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "an upstream's HTTP/1.1 connection ended");
@@ -153,6 +153,7 @@ where
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tasks.spawn(async move {
         tokio::select! {
+            biased;
             ended = connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "an upstream's HTTP/2 connection ended");

@@ -135,7 +135,7 @@ impl Exchange {
             },
         })?;
         record.answered(address);
-        let passed = inbound::answer(answer, rewriting, upgrade, bodiless)?;
+        let passed = inbound::answer(answer, rewriting, upgrade, bodiless).await?;
         Ok((passed, Way { target, address }))
     }
 }

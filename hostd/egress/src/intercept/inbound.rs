@@ -7,6 +7,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::begun::Begun;
 use super::body::Body;
 use super::hop;
 use super::problem::{Culprit, Problem};
@@ -30,7 +31,7 @@ pub(super) struct Socket {
 }
 
 /// Takes the secrets out and makes the answer.
-pub(super) fn answer(
+pub(super) async fn answer(
     answer: Response<Incoming>,
     mut rewriting: Rewriting,
     upgrade: Option<OnUpgrade>,
@@ -66,9 +67,10 @@ pub(super) fn answer(
         head.headers.remove(CONTENT_LENGTH);
     }
     let trailers = rewriting.trailers();
-    let body = Body::stream(incoming)
+    let body = Body::stream(Begun::of(incoming).await)
         .transformed(transform)
-        .trailers_mapped(trailers);
+        .trailers_mapped(trailers)
+        .settled();
     Ok(Passed::Answer(Response::from_parts(head, body)))
 }
 

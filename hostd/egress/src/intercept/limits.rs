@@ -1,5 +1,6 @@
 //! What one opened connection may cost.
 //!
+//! A head of HTTP/1.1 may have 100 headers: hyper's own limit, for which it has room without asking the heap.
 //! A connection's memory is bounded by [`H1_BUFFER`], or by [`H2_CONNECTION_WINDOW`] and [`H2_STREAMS`] times
 //! [`H2_SEND_BUFFER`]; how many connections a sandbox has is the gate's business.
 
@@ -7,8 +8,6 @@ use std::time::Duration;
 
 /// The longest head of a request or response, all headers together: nginx takes 32 KiB, Node 16 KiB, and tokens grow.
 pub(super) const HEAD: usize = 64 << 10;
-/// How many headers a head may have.
-pub(super) const HEADERS: usize = 128;
 /// hyper's buffer of an HTTP/1.1 connection, in each direction. Must hold a head.
 pub(super) const H1_BUFFER: usize = 128 << 10;
 /// How long a guest may take for a request's head, the idle time before it included.

@@ -21,6 +21,7 @@
 
 mod asked;
 pub mod authority;
+mod begun;
 mod body;
 mod client;
 mod exchange;
@@ -105,6 +106,7 @@ where
     };
     let outside = Arc::clone(&common.outside);
     tokio::select! {
+        biased;
         served = serve_tls(stream, common, opened, pool, tasks) => served,
         // The next connection is told why.
         () = outside.until_refused(&target, None) => Err(ServeError::Refused),

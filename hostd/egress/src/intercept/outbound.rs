@@ -6,6 +6,7 @@ use http::{HeaderValue, Request, Uri, Version, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
+use super::begun::Begun;
 use super::body::Body;
 use super::problem::Problem;
 use super::protocol::Protocol;
@@ -79,7 +80,7 @@ pub(super) async fn request(
         return Ok(Request::from_parts(head, Body::whole(bytes::Bytes::new())));
     }
     let body = match transform {
-        None => Body::stream(incoming),
+        None => Body::stream(Begun::of(incoming).await),
         Some(transform) => rewritten(&mut head, incoming, transform).await?,
     };
     Ok(Request::from_parts(head, body.metered(record.up.clone())))
@@ -96,7 +97,7 @@ async fn rewritten(
         .size_hint()
         .exact()
         .is_some_and(|length| length <= limits::GATHERED_BODY);
-    let body = Body::stream(incoming).transformed(Some(transform));
+    let body = Body::stream(Begun::of(incoming).await).transformed(Some(transform));
     if !said || !short {
         return Ok(body);
     }

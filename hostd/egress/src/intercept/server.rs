@@ -28,7 +28,8 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let service = service_fn(|request| {
-        let answered = answer(request);
+        // Boxed, because hyper moves it, and it is large.
+        let answered = Box::pin(answer(request));
         async move { Ok::<_, Infallible>(answered.await) }
     });
     match protocol {
@@ -51,7 +52,6 @@ fn http1() -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIME)
-        .max_headers(limits::HEADERS)
         .max_header_size(limits::HEAD)
         .max_buf_size(limits::H1_BUFFER)
         .preserve_header_case(true)

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -55,7 +55,7 @@ pub(super) struct Pool {
     tasks: Tasks,
     idle: Mutex<Vec<(Target, Client)>>,
     /// Held while connecting, so that HTTP/2's streams share what one of them dials.
-    connecting: Mutex<()>,
+    connecting: AsyncMutex<()>,
 }
 
 impl Pool {
@@ -66,7 +66,7 @@ impl Pool {
             secure,
             tasks,
             idle: Mutex::new(Vec::new()),
-            connecting: Mutex::new(()),
+            connecting: AsyncMutex::new(()),
         }
     }
 
@@ -78,7 +78,7 @@ impl Pool {
     ) -> Result<Protocol, UpstreamError> {
         let client = self.connect(target, protocols).await?;
         let protocol = client.protocol();
-        self.keep(target, client).await;
+        self.keep(target, client);
         Ok(protocol)
     }
 
@@ -107,7 +107,8 @@ impl Pool {
                 Err(unsent) => return Err(UpstreamError::Http(unsent.error)),
             },
         };
-        let client = self.fresh(target, protocol).await?;
+        // Boxed, because it is large, and most requests do without.
+        let client = Box::pin(self.fresh(target, protocol)).await?;
         self.send_on(client, target, request)
             .await
             .map_err(|unsent| UpstreamError::Http(unsent.error))
@@ -121,7 +122,7 @@ impl Pool {
         }
         let client = self.connect(target, &[protocol]).await?;
         if let Some(shared) = client.share() {
-            self.keep(target, shared).await;
+            self.keep(target, shared);
         }
         Ok(client)
     }
@@ -136,7 +137,7 @@ impl Pool {
         match client.send(request).await {
             Ok(response) => {
                 if client.protocol() == Protocol::Http1 {
-                    self.keep(target, client).await;
+                    self.keep(target, client);
                 }
                 Ok((response, address))
             }
@@ -154,7 +155,7 @@ impl Pool {
     /// A connection that is kept and alive: HTTP/1.1's only handle, or another one of HTTP/2's.
     async fn kept(&self, target: &Target) -> Option<Client> {
         let mut client = {
-            let mut idle = self.idle.lock().await;
+            let mut idle = self.idle();
             let at = idle.iter().position(|(host, _)| host == target)?;
             match idle.get(at).and_then(|(_, client)| client.share()) {
                 Some(shared) => shared,
@@ -164,13 +165,17 @@ impl Pool {
         client.ready().await.then_some(client)
     }
 
-    async fn keep(&self, target: &Target, client: Client) {
-        let mut idle = self.idle.lock().await;
+    fn keep(&self, target: &Target, client: Client) {
+        let mut idle = self.idle();
         idle.retain(|(host, _)| host != target);
         if idle.len() >= limits::UPSTREAMS {
             idle.remove(0);
         }
         idle.push((target.clone(), client));
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(Target, Client)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(

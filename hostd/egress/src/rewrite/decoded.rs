@@ -151,17 +151,17 @@ fn start(coding: Coding, first: Option<&u8>) -> Box<dyn DecodeV2 + Send> {
 }
 
 impl Transform for Decoded {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        self.input.extend_from_slice(chunk);
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
+        self.input.extend_from_slice(&chunk);
         self.part()
-            .map_or_else(Bytes::new, |part| self.inner.feed(&part))
+            .map_or_else(Bytes::new, |part| self.inner.feed(part.into()))
     }
 
     fn more(&mut self) -> Option<Bytes> {
         if let Some(more) = self.inner.more() {
             return Some(more);
         }
-        self.part().map(|part| self.inner.feed(&part))
+        self.part().map(|part| self.inner.feed(part.into()))
     }
 
     fn finish(&mut self) -> Bytes {

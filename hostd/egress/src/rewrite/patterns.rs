@@ -1,16 +1,21 @@
 //! Finding any of many texts, values among them.
 //!
 //! A library's automaton would keep the values in tables that nobody wipes. Here they are in memory that
-//! is wiped, and what else there is tells their first two bytes. Two bytes are enough to pass over nearly
-//! everything else: texts are compared only where some text begins like that.
+//! is wiped, and what else there is tells their first three bytes. These are enough to pass over nearly
+//! everything else, many bytes at a time (the crate's "packed" search): texts are compared only where some
+//! text begins like that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use aho_corasick::Span;
+use aho_corasick::packed::{Config, Searcher};
 use zeroize::Zeroizing;
 
 /// No text is shorter.
 const SHORTEST: usize = 2;
+/// As many bytes tell where a text may begin.
+const PREFIX: usize = 3;
 /// Pairs of bytes that there are.
 const PAIRS: usize = 1 << 16;
 const BITS: usize = u64::BITS as usize;
@@ -24,6 +29,8 @@ pub(super) struct Patterns {
     /// Which two bytes begin a text, a bit for each pair; and which byte.
     starts: Box<[u64]>,
     firsts: [bool; 256],
+    /// Finds all beginnings at once, where the processor can, there are not too many, and none is shorter.
+    beginnings: Option<Searcher>,
 }
 
 /// What is at a place.
@@ -46,6 +53,7 @@ impl Patterns {
             by_start: HashMap::new(),
             starts: vec![0; PAIRS / BITS].into_boxed_slice(),
             firsts: [false; 256],
+            beginnings: searcher(&sorted),
             sorted,
         };
         patterns.note_starts();
@@ -70,14 +78,12 @@ impl Patterns {
 
     /// The first place in `bytes` where something is: the longest text there. `last`: nothing follows.
     pub(super) fn find(&self, bytes: &[u8], last: bool) -> Option<(usize, Found)> {
-        for (at, two) in bytes.windows(SHORTEST).enumerate() {
-            let two = two.first_chunk().copied().unwrap_or_default();
-            let (word, bit) = place(two);
-            if self.starts.get(word).is_some_and(|word| word & bit != 0)
-                && let Some(found) = self.at(bytes.get(at..).unwrap_or_default(), two, last)
-            {
+        let mut from = 0;
+        while let Some(at) = self.candidate(bytes, from) {
+            if let Some(found) = self.at(bytes.get(at..).unwrap_or_default(), last) {
                 return Some((at, found));
             }
+            from = at + 1;
         }
         let end = bytes.last().filter(|_| !last)?;
         let open = self
@@ -87,8 +93,31 @@ impl Patterns {
         open.then(|| (bytes.len() - 1, Found::Open))
     }
 
-    fn at(&self, rest: &[u8], start: [u8; SHORTEST], last: bool) -> Option<Found> {
-        let mut alike = self.sorted.get(self.by_start.get(&start)?.clone())?;
+    /// The next place, with two bytes at least behind it, where a text may begin.
+    fn candidate(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let Some(beginnings) = &self.beginnings else {
+            return self.pair(bytes, from);
+        };
+        let whole = beginnings.find_in(bytes, Span::from(from..bytes.len()));
+        // At the end there may be one that is cut off.
+        let rest = from.max((bytes.len() + 1).saturating_sub(PREFIX));
+        whole.map_or_else(|| self.pair(bytes, rest), |found| Some(found.start()))
+    }
+
+    /// The same by two bytes alone.
+    fn pair(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let begins = |two: &[u8]| {
+            let (word, bit) = place(two.first_chunk().copied().unwrap_or_default());
+            self.starts.get(word).is_some_and(|word| word & bit != 0)
+        };
+        let mut pairs = bytes.get(from..)?.windows(SHORTEST);
+        pairs.position(begins).map(|at| from + at)
+    }
+
+    fn at(&self, rest: &[u8], last: bool) -> Option<Found> {
+        let mut alike = self
+            .sorted
+            .get(self.by_start.get(rest.first_chunk()?)?.clone())?;
         let mut found = None;
         for length in SHORTEST.. {
             if let Some((text, index)) = alike.first().filter(|(text, _)| text.len() == length) {
@@ -109,6 +138,12 @@ impl Patterns {
         }
         found
     }
+}
+
+fn searcher(texts: &[(Zeroizing<Vec<u8>>, usize)]) -> Option<Searcher> {
+    let prefixes = texts.iter().map(|(text, _)| text.get(..PREFIX));
+    let prefixes: BTreeSet<&[u8]> = prefixes.collect::<Option<_>>()?;
+    Config::new().builder().extend(prefixes).build()
 }
 
 /// What comes after those that are like that.

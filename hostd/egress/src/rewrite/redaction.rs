@@ -86,8 +86,7 @@ impl Redactor {
     pub(crate) fn headers(&self, headers: &mut HeaderMap) {
         let mut replacing = self.replacing(Lengths::Free);
         for value in headers.values_mut() {
-            let redacted = replacing.whole(value.as_bytes());
-            if redacted[..] != *value.as_bytes() {
+            if let Some(redacted) = replacing.whole(value.as_bytes()) {
                 // A placeholder is of characters that every header may have.
                 *value = HeaderValue::from_bytes(&redacted).unwrap_or(HeaderValue::from_static(""));
             }
@@ -117,17 +116,17 @@ impl Redactor {
 struct Chain(Box<dyn Transform>, Box<dyn Transform>);
 
 impl Transform for Chain {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        self.1.feed(&self.0.feed(chunk))
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
+        self.1.feed(self.0.feed(chunk))
     }
 
     fn finish(&mut self) -> Bytes {
-        let rest = self.1.feed(&self.0.finish());
+        let rest = self.1.feed(self.0.finish());
         [rest, self.1.finish()].concat().into()
     }
 
     fn more(&mut self) -> Option<Bytes> {
-        let first = self.0.more().map(|more| self.1.feed(&more));
+        let first = self.0.more().map(|more| self.1.feed(more));
         first.or_else(|| self.1.more())
     }
 
@@ -175,12 +174,12 @@ mod tests {
         let secrets = [Arc::new(secret("KEY", VALUE, "a.example"))];
         let redactor = Redactor::new(&secrets);
         let mut whole = redactor.stream(lengths);
-        let whole = [whole.feed(bytes), whole.finish()].concat();
+        let whole = [whole.feed(Bytes::copy_from_slice(bytes)), whole.finish()].concat();
         for size in [1, 2, 3, 7] {
             let mut stream = redactor.stream(lengths);
             let mut out: Vec<u8> = bytes
                 .chunks(size)
-                .flat_map(|chunk| stream.feed(chunk))
+                .flat_map(|chunk| stream.feed(Bytes::copy_from_slice(chunk)))
                 .collect();
             out.extend_from_slice(&stream.finish());
             assert_eq!(out, whole);
@@ -275,7 +274,7 @@ mod tests {
                     .next()
                     .map_or(rest.len(), |size| usize::from(*size) + 1);
                 let (chunk, after) = rest.split_at(size.min(rest.len()));
-                out.extend_from_slice(&stream.feed(chunk));
+                out.extend_from_slice(&stream.feed(Bytes::copy_from_slice(chunk)));
                 rest = after;
             }
             out.extend_from_slice(&stream.finish());

@@ -146,16 +146,25 @@ impl Substitution {
             .map_or((whole, None), |(path, query)| (path, Some(query)));
         let in_path = |secret: &Secret| secret.surface().path;
         let in_query = |secret: &Secret| secret.surface().query;
-        let mut text = self
-            .replacing(&self.placeholders.encoded, &in_path, encode::percent)
-            .whole(path.as_bytes());
+        let part = |text: &str, here: &dyn Fn(&Secret) -> bool| {
+            self.whole(
+                &self.placeholders.encoded,
+                text.as_bytes(),
+                here,
+                encode::percent,
+            )
+        };
+        let other_path = part(path, &in_path);
+        let other_query = query.and_then(|query| part(query, &in_query));
+        if other_path.is_none() && other_query.is_none() {
+            return None;
+        }
+        let mut text = other_path.unwrap_or_else(|| raw(path.as_bytes()));
         if let Some(query) = query {
             text.push(b'?');
-            let mut replacing =
-                self.replacing(&self.placeholders.encoded, &in_query, encode::percent);
-            text.extend_from_slice(&replacing.whole(query.as_bytes()));
+            text.extend_from_slice(other_query.as_deref().map_or(query.as_bytes(), |o| o));
         }
-        (text[..] != *whole.as_bytes()).then_some(text)
+        Some(text)
     }
 
     fn headers(&mut self, headers: &mut HeaderMap) -> Result<(), Unfit> {
@@ -172,10 +181,8 @@ impl Substitution {
                 *value = substituted;
                 continue;
             }
-            let text = self
-                .replacing(&self.placeholders.plain, &covers, raw)
-                .whole(value.as_bytes());
-            if text[..] != *value.as_bytes() {
+            let text = self.whole(&self.placeholders.plain, value.as_bytes(), &covers, raw);
+            if let Some(text) = text {
                 let mut substituted = HeaderValue::from_bytes(&text).map_err(|_| Unfit::Header)?;
                 // Neither printed nor put into a compressor's table.
                 substituted.set_sensitive(true);
@@ -195,12 +202,7 @@ impl Substitution {
         let written = written.trim();
         let decoded = Zeroizing::new(STANDARD.decode(written).ok()?);
         let covers = |secret: &Secret| secret.surface().covers_header(&AUTHORIZATION);
-        let text = self
-            .replacing(&self.placeholders.plain, &covers, raw)
-            .whole(&decoded);
-        if text == decoded {
-            return None;
-        }
+        let text = self.whole(&self.placeholders.plain, &decoded, &covers, raw)?;
         let encoded = Zeroizing::new(STANDARD.encode(&text[..]));
         let line = Zeroizing::new(format!("{scheme} {}", *encoded));
         let mut substituted = HeaderValue::from_str(&line).ok()?;
@@ -245,6 +247,18 @@ impl Substitution {
             &|secret| secret.surface().websocket,
             raw,
         ))
+    }
+
+    /// All of a text at once; nothing, if it stays what it is, as nearly all do.
+    fn whole(
+        &self,
+        patterns: &Arc<Patterns>,
+        text: &[u8],
+        here: &dyn Fn(&Secret) -> bool,
+        write: fn(&[u8]) -> Text,
+    ) -> Option<Text> {
+        patterns.find(text, true)?;
+        self.replacing(patterns, here, write).whole(text)
     }
 
     fn replacing(

@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// A stream's rewriting: the same result however the stream is cut into chunks.
 pub(crate) trait Transform: Send {
     /// What can go on after this chunk.
-    fn feed(&mut self, chunk: &[u8]) -> Bytes;
+    fn feed(&mut self, chunk: Bytes) -> Bytes;
 
     /// What else can go on, a part of a bounded size at a time, until there is none. Called before more is
     /// fed: a few bytes that stand for many are not unfolded at once.
@@ -23,7 +23,7 @@ pub(crate) trait Transform: Send {
 }
 
 impl Transform for Box<dyn Transform> {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
         (**self).feed(chunk)
     }
 
@@ -44,8 +44,8 @@ impl Transform for Box<dyn Transform> {
 pub(crate) struct Same;
 
 impl Transform for Same {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(chunk)
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
+        chunk
     }
 
     fn finish(&mut self) -> Bytes {

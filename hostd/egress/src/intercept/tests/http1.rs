@@ -445,10 +445,12 @@ async fn an_upstream_that_answers_nonsense_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn a_guest_that_dies_in_its_body_ends_the_upstreams_too() {
+    let (began, mut has_begun) = tokio::sync::mpsc::channel(1);
     let (ended, mut has_ended) = tokio::sync::mpsc::channel(1);
     let server = handler(move |request| {
-        let ended = ended.clone();
+        let (began, ended) = (began.clone(), ended.clone());
         async move {
+            began.send(()).await.unwrap();
             let broken = request.into_body().collect().await.is_err();
             ended.send(broken).await.unwrap();
             http::Response::new(full(""))
@@ -461,6 +463,7 @@ async fn a_guest_that_dies_in_its_body_ends_the_upstreams_too() {
         .write_all(b"POST / HTTP/1.1\r\nhost: good.example\r\ncontent-length: 100\r\n\r\nhalf")
         .await
         .unwrap();
+    has_begun.recv().await.unwrap();
     drop(stream);
     assert_eq!(has_ended.recv().await, Some(true));
 }

@@ -192,7 +192,7 @@ impl<M: FnMut(bool) -> T, T: Transform> Frames<M, T> {
         let Some(mut message) = self.message.take() else {
             return Err(FrameError::Order);
         };
-        let mut payload = message.transform.feed(chunk);
+        let mut payload = message.transform.feed(Bytes::copy_from_slice(chunk));
         if last {
             let rest = message.transform.finish();
             if !rest.is_empty() {
@@ -218,7 +218,10 @@ impl<M: FnMut(bool) -> T, T: Transform> Frames<M, T> {
             0
         });
         let mut transform = (self.make)(true);
-        let rewritten = join(&transform.feed(text), &transform.finish());
+        let rewritten = join(
+            &transform.feed(Bytes::copy_from_slice(text)),
+            &transform.finish(),
+        );
         let room = MAX_CONTROL as usize - code.len();
         [code, cut(&rewritten, room)].concat()
     }

@@ -15,8 +15,8 @@ const MARKER: &[u8] = b"marker";
 const SECRET: &[u8] = b"a-secret";
 
 impl Transform for Swap {
-    fn feed(&mut self, chunk: &[u8]) -> Bytes {
-        self.held.extend_from_slice(chunk);
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
+        self.held.extend_from_slice(&chunk);
         let mut out = Vec::new();
         while !self.held.is_empty() {
             if self.held.starts_with(MARKER) {

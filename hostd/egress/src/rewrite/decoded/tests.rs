@@ -10,7 +10,7 @@ const TIME: Duration = Duration::from_secs(1);
 fn all(transform: &mut dyn Transform, bytes: &[u8], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in bytes.chunks(step.max(1)) {
-        out.extend_from_slice(&transform.feed(chunk));
+        out.extend_from_slice(&transform.feed(Bytes::copy_from_slice(chunk)));
         while let Some(more) = transform.more() {
             out.extend_from_slice(&more);
         }
@@ -48,7 +48,7 @@ fn what_unfolds_without_end_goes_on_in_parts() {
     for (coding, bytes) in encoded(&vec![0; 8 << 20]) {
         assert!(bytes.len() < 20_000);
         let mut decoded = Decoded::new(coding, Box::new(Same));
-        let mut next: Option<Bytes> = Some(decoded.feed(&bytes));
+        let mut next: Option<Bytes> = Some(decoded.feed(bytes.into()));
         let mut total = 0;
         while let Some(part) = next {
             assert!(part.len() <= 64 << 10);

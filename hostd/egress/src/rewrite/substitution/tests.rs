@@ -1,5 +1,7 @@
 use std::num::NonZeroU32;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::secrets::Surface;
 use crate::testing::{on, secret};
@@ -131,7 +133,7 @@ fn bodies_are_escaped_as_their_type_needs() {
             let mut out: Vec<u8> = text
                 .as_bytes()
                 .chunks(size)
-                .flat_map(|chunk| body.feed(chunk))
+                .flat_map(|chunk| body.feed(Bytes::copy_from_slice(chunk)))
                 .collect();
             out.extend_from_slice(&body.finish());
             assert_eq!(String::from_utf8_lossy(&out), format!("<{value}>{value}"));
@@ -150,7 +152,10 @@ fn uses_are_counted_over_the_whole_request() {
     let substitution = substituted(&bindings, &mut head);
     assert_eq!(head.headers["x-key"], VALUE);
     let mut body = substitution.body(&head.headers).unwrap();
-    assert_eq!(body.feed(placeholder.as_bytes()), placeholder.as_bytes());
+    assert_eq!(
+        body.feed(Bytes::copy_from_slice(placeholder.as_bytes())),
+        placeholder.as_bytes()
+    );
     assert_eq!(substitution.uses().withheld(), ["KEY".parse().unwrap()]);
 }
 
