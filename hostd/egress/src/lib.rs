@@ -14,6 +14,7 @@
 //! | [`gate`] | one sandbox's listeners, connections, limits; decides and dials; passes through |
 //! | [`intercept`] | the sandbox's CA, TLS on both sides, HTTP/1.1, HTTP/2, upgrades |
 //! | [`secrets`] | values, hosts, surfaces, and a running sandbox's vault; nothing of HTTP servers |
+//! | [`processors`] | what is made of a value where its placeholder is: MACs, signatures, tokens; pure |
 //! | `rewrite` | substitution and redaction of heads and of streams; pure |
 //! | [`audit`] | what is told of each decision; redaction is by type |
 
@@ -21,6 +22,7 @@ pub mod audit;
 pub mod gate;
 pub mod intercept;
 pub mod policy;
+pub mod processors;
 pub mod resolver;
 mod rewrite;
 pub mod secrets;

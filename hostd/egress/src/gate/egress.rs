@@ -88,6 +88,7 @@ impl Egress {
             rates: Rates::new(&limits),
             hosts: Arc::new(Semaphore::new(limits.hosts)),
             requests: Arc::new(Semaphore::new(limits.requests)),
+            signing: Arc::new(Semaphore::new(limits.signing)),
             audit: self.audit.sandbox(name),
             limits,
             upstream_tls: self.upstream_tls.clone(),

@@ -12,7 +12,9 @@ pub struct Limits {
     pub hosts: usize,
     /// Requests under way at once, over all opened connections.
     pub requests: usize,
-    /// Of these, connections whose first bytes are still awaited.
+    /// Bodies of which a signature is made, at once: each is held in memory as a whole, up to 8 MiB.
+    pub signing: usize,
+    /// Of the connections, those whose first bytes are still awaited.
     pub undecided: usize,
     /// New connections each second, on average.
     pub connections_each_second: NonZeroU32,
@@ -42,6 +44,7 @@ impl Default for Limits {
             connections: 1024,
             hosts: 1024,
             requests: 2048,
+            signing: 8,
             undecided: 256,
             connections_each_second: some(200),
             connections_burst: some(500),

@@ -33,6 +33,8 @@ pub struct Shared {
     pub(crate) hosts: Arc<Semaphore>,
     /// Places for requests under way.
     pub(crate) requests: Arc<Semaphore>,
+    /// Places for bodies that are signed, each of which is held in memory as a whole.
+    pub(crate) signing: Arc<Semaphore>,
     /// Where decisions are told.
     pub audit: Audit,
     /// What the sandbox may use.
@@ -55,7 +57,7 @@ impl Shared {
 
     /// Whether TLS to this target has to be opened.
     pub(crate) fn opens(&self, target: &Target) -> bool {
-        let has_secrets = || self.vault.load().may_come_from(&target.host);
+        let has_secrets = || self.vault.load().has_for(&target.host);
         self.policy.load().inspects(target) || has_secrets()
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -123,7 +123,7 @@ impl Exchange {
         if upgrade.is_some() {
             websocket::ask(&mut head.headers, rewriting.reads_frames());
         }
-        let request = outbound::request(head, body, &mut rewriting, record).await?;
+        let request = outbound::request(head, body, &mut rewriting, &self.common, record).await?;
         record.goes();
         let sent = self.pool.send(&target, self.protocol, request).await;
         let (answer, address) = sent.map_err(|error| match error {
@@ -135,6 +135,9 @@ impl Exchange {
             },
         })?;
         record.answered(address);
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            rewriting.refused();
+        }
         let passed = inbound::answer(answer, rewriting, upgrade, bodiless).await?;
         Ok((passed, Way { target, address }))
     }

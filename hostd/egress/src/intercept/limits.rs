@@ -39,5 +39,10 @@ pub(super) const UPSTREAMS: usize = 8;
 /// A request body of a known length up to this is gathered when it is rewritten, so that it keeps a length;
 /// longer ones go on in chunks as they come.
 pub(super) const GATHERED_BODY: u64 = 256 << 10;
+/// A request body of which a signature is made is gathered up to this: a sandbox has [`crate::gate::Limits::signing`]
+/// of them at a time.
+pub(super) const SIGNED_BODY: usize = 8 << 20;
+/// What a token endpoint answers at most; tokens have a few KiB.
+pub(super) const TOKEN_ANSWER: usize = 64 << 10;
 /// How much longer a gathered body may become when secrets are put into it.
 pub(super) const GROWTH: usize = 8;

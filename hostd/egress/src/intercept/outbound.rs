@@ -1,5 +1,8 @@
 //! A guest's request as the upstream gets it.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version, request};
@@ -12,7 +15,7 @@ use super::problem::Problem;
 use super::protocol::Protocol;
 use super::record::Record;
 use super::rewriting::Rewriting;
-use super::session::Opened;
+use super::session::{Common, Opened};
 use super::{hop, limits};
 use crate::policy::Target;
 use crate::rewrite::Transform;
@@ -73,17 +76,47 @@ pub(super) async fn request(
     mut head: request::Parts,
     incoming: Incoming,
     rewriting: &mut Rewriting,
+    common: &Common,
     record: &mut Record,
 ) -> Result<Request<Body>, Problem> {
-    let transform = rewriting.request(&mut head, record)?;
-    if incoming.is_end_stream() {
-        return Ok(Request::from_parts(head, Body::whole(bytes::Bytes::new())));
-    }
-    let body = match transform {
-        None => Body::stream(Begun::of(incoming).await),
-        Some(transform) => rewritten(&mut head, incoming, transform).await?,
+    let (transform, signing) = rewriting.request(&mut head, common, record).await?;
+    let read = signing
+        .as_ref()
+        .is_some_and(|signing| signing.reads_body(transform.is_some()));
+    let (body, signed) = match transform {
+        _ if incoming.is_end_stream() => (Body::whole(Bytes::new()), Some(Bytes::new())),
+        transform if read => {
+            let (body, signed) = gathered(&mut head, incoming, transform, common).await?;
+            (body, Some(signed))
+        }
+        None => (Body::stream(Begun::of(incoming).await), None),
+        Some(transform) => (rewritten(&mut head, incoming, transform).await?, None),
     };
+    if let Some(signing) = signing {
+        rewriting.sign(&mut head, signing, signed.as_deref().filter(|_| read))?;
+    }
+    record.count_secrets();
     Ok(Request::from_parts(head, body.metered(record.up.clone())))
+}
+
+/// A body of which a signature is made, and the bytes of it.
+async fn gathered(
+    head: &mut request::Parts,
+    incoming: Incoming,
+    transform: Option<Box<dyn Transform>>,
+    common: &Common,
+) -> Result<(Body, Bytes), Problem> {
+    let long = |length: u64| length > limits::SIGNED_BODY as u64;
+    if incoming.size_hint().exact().is_some_and(long) {
+        return Err(Problem::TooLongToSign);
+    }
+    let place = Arc::clone(&common.signing).try_acquire_owned();
+    let place = place.map_err(|_| Problem::TooManyToSign)?;
+    let body = Body::stream(Begun::of(incoming).await).transformed(transform);
+    let bytes = gather(body, limits::SIGNED_BODY, Problem::TooLongToSign).await?;
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    Ok((Body::whole(bytes.clone()).keeping(Box::new(place)), bytes))
 }
 
 /// A body that gets another length: gathered when it is short and said so, for servers that want a length.
@@ -101,17 +134,18 @@ async fn rewritten(
     if !said || !short {
         return Ok(body);
     }
-    let whole = gather(body, limits::GATHERED_BODY as usize * limits::GROWTH).await?;
+    let most = limits::GATHERED_BODY as usize * limits::GROWTH;
+    let whole = gather(body, most, Problem::BodyTooLong).await?;
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
     Ok(Body::whole(whole))
 }
 
-async fn gather(body: Body, most: usize) -> Result<bytes::Bytes, Problem> {
+async fn gather(body: Body, most: usize, longer: Problem) -> Result<Bytes, Problem> {
     let gathered = Limited::new(body, most).collect().await;
     match gathered {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLong),
+        Err(error) if error.is::<LengthLimitError>() => Err(longer),
         Err(_) => Err(Problem::ClientBody),
     }
 }

@@ -7,8 +7,9 @@ use http::{HeaderValue, Response, StatusCode};
 use super::body::Body;
 use super::session::Undialled;
 use super::upstream::UpstreamError;
-use crate::audit::{Outcome, Reason};
+use crate::audit::{Outcome, Reason, SecretName};
 use crate::policy::{Refusal, Target};
+use crate::processors::{SigV4Error, TokenError};
 use crate::rewrite::Unfit;
 
 /// A request that ends here. The text names the culprit and never holds a secret, a query or a header's value.
@@ -55,11 +56,33 @@ pub(super) enum Problem {
         refusal: Refusal,
     },
     /// A body that has to be read as a whole first, and is too long for that.
-    #[error("the client sent a body that is too long to be signed or rewritten")]
+    #[error("the client sent a body that becomes too long when it is rewritten")]
     BodyTooLong,
     /// A secret that makes the request another thing than a request.
     #[error("a secret cannot be put into the client's request: {0}")]
     Unfit(Unfit),
+    /// A token that a secret stands for, and that nobody gave.
+    #[error("the token of the secret {secret} cannot be had: {error}")]
+    Token {
+        /// Whose.
+        secret: SecretName,
+        /// Why not.
+        error: TokenError,
+    },
+    /// A request that is not signed again.
+    #[error("the client's request cannot be signed with the secret {secret}: {error}")]
+    Signature {
+        /// With which.
+        secret: SecretName,
+        /// Why not.
+        error: SigV4Error,
+    },
+    /// A body that has to be signed as a whole, and is too long for that.
+    #[error("the client sent a body that is too long to be signed: it has more than {} MiB", super::limits::SIGNED_BODY >> 20)]
+    TooLongToSign,
+    /// Every place for bodies that are signed is taken.
+    #[error("too many bodies are being signed")]
+    TooManyToSign,
     /// The guest's body ended early.
     #[error("the client's body broke off")]
     ClientBody,
@@ -104,23 +127,25 @@ impl Problem {
             | Self::BadHost(_)
             | Self::Scheme
             | Self::Unfit(_)
+            | Self::Signature { .. }
             | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::TransferCoding(Culprit::Client) => StatusCode::NOT_IMPLEMENTED,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::TooManyToSign => StatusCode::TOO_MANY_REQUESTS,
             Self::Policy { .. } => StatusCode::FORBIDDEN,
             Self::Upstream {
                 error: UpstreamError::Dial(Undialled::Refused(_)),
                 ..
             } => StatusCode::FORBIDDEN,
-            Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLong | Self::TooLongToSign => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream {
                 error: UpstreamError::Timeout,
                 ..
             } => StatusCode::GATEWAY_TIMEOUT,
-            Self::TransferCoding(Culprit::Upstream) | Self::Upstream { .. } | Self::Answer(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::TransferCoding(Culprit::Upstream)
+            | Self::Upstream { .. }
+            | Self::Token { .. }
+            | Self::Answer(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -133,6 +158,7 @@ impl Problem {
                 ..
             } => (Outcome::Refused, Reason::Policy(refusal.clone())),
             Self::Upstream { .. }
+            | Self::Token { .. }
             | Self::Answer(_)
             | Self::TransferCoding(Culprit::Upstream)
             | Self::ClientBody => (Outcome::Failed, Reason::Other(self.code())),
@@ -149,9 +175,11 @@ impl Problem {
             Self::Misdirected { .. } => "misdirected",
             Self::Scheme => "scheme",
             Self::TransferCoding(_) => "transfer-coding",
-            Self::TooManyRequests => "too-many-requests",
+            Self::TooManyRequests | Self::TooManyToSign => "too-many-requests",
             Self::Policy { .. } => "policy",
-            Self::BodyTooLong => "body-too-long",
+            Self::BodyTooLong | Self::TooLongToSign => "body-too-long",
+            Self::Token { .. } => "token",
+            Self::Signature { .. } => "signature",
             Self::Unfit(_) => "unfit",
             Self::ClientBody => "client-body",
             Self::Upstream { .. } => "upstream",

@@ -88,6 +88,7 @@ impl Record {
 
     /// Tells that it does not, or that it failed out there.
     pub(super) fn fails(&mut self, problem: &Problem) {
+        self.count_secrets();
         let (outcome, reason) = problem.outcome();
         self.change(|decision| {
             decision.outcome = outcome;

@@ -6,14 +6,16 @@ use http::header::{CONTENT_TYPE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, request, response};
 
 use super::body::TrailerMap;
+use super::minting;
 use super::problem::Problem;
 use super::record::Record;
 use super::session::{Common, Opened};
+use super::signing::Signing;
 use crate::policy::Target;
 use crate::rewrite::{
-    Lengths, Redactor, Same, Substitution, Transform, Unreadable, asks_for_readable, decoded,
+    Lengths, Redactor, Same, Substitution, Text, Transform, Unreadable, asks_for_readable, decoded,
 };
-use crate::secrets::Bindings;
+use crate::secrets::{Bindings, Secret, SecretValue};
 
 /// What is put into a request and taken out of its answer.
 pub(super) struct Rewriting {
@@ -25,6 +27,8 @@ pub(super) struct Rewriting {
     /// Of this request, once its head was read.
     substitution: Option<Substitution>,
     redactor: Arc<Redactor>,
+    /// Tokens that were put in, and for which secrets.
+    tokens: Vec<(Arc<Secret>, SecretValue)>,
 }
 
 impl Rewriting {
@@ -38,6 +42,7 @@ impl Rewriting {
             target: target.clone(),
             secure,
             substitution: None,
+            tokens: Vec::new(),
         }
     }
 
@@ -46,32 +51,74 @@ impl Rewriting {
         self.may_repeat
     }
 
-    /// Puts secrets into a request's head; says how its body is rewritten.
-    pub(super) fn request(
+    /// Puts secrets into a request's head; says how its body is rewritten, and what is to be signed.
+    pub(super) async fn request(
         &mut self,
         head: &mut request::Parts,
+        common: &Common,
         record: &mut Record,
-    ) -> Result<Option<Box<dyn Transform>>, Problem> {
+    ) -> Result<(Option<Box<dyn Transform>>, Option<Signing>), Problem> {
         if self.bindings.secrets().is_empty() {
-            return Ok(None);
+            return Ok((None, None));
         }
         let here: Vec<_> = self.bindings.bound_to(&self.target, self.secure).collect();
         let mut substitution = Substitution::new(&self.bindings, head, |secret| {
             here.iter().any(|bound| bound.name() == secret.name())
         });
         record.secrets(substitution.uses().clone());
+        let wanted = substitution.wanted(head).map_err(Problem::Unfit)?;
+        for wanted in &wanted {
+            let token = minting::token(&wanted.secret, common).await;
+            let token = token.inspect_err(|_| substitution.withhold(wanted))?;
+            if let Some(token) = token {
+                substitution.supply(wanted, token.clone());
+                self.tokens.push((wanted.secret.clone(), token));
+            }
+        }
         substitution.head(head).map_err(Problem::Unfit)?;
-        record.count_secrets();
         if self.may_repeat {
             readable(&mut head.headers);
+            self.look_for_more(substitution.take_sent());
         }
-        let sent = substitution.take_sent();
-        if !sent.is_empty() {
-            self.redactor = Arc::new(Redactor::after(sent, self.redactor.clone()));
-        }
+        let signing = Signing::of(wanted, &head.headers)?;
         let body = substitution.body(&head.headers);
         self.substitution = Some(substitution);
-        Ok(body)
+        Ok((body, signing))
+    }
+
+    /// Looks for what stands for values, besides them: tokens, and Basic credentials as they were sent.
+    fn look_for_more(&mut self, sent: Vec<(Text, Vec<u8>)>) {
+        let secrets = self.bindings.secrets().iter();
+        let tokens = secrets.filter_map(|secret| secret.processor().tokens());
+        let mut redactors: Vec<_> = tokens.flat_map(|tokens| tokens.live()).collect();
+        if !sent.is_empty() {
+            redactors.push(Arc::new(Redactor::of_sent(sent)));
+        }
+        for redactor in redactors {
+            self.redactor = Arc::new(redactor.before(self.redactor.clone()));
+        }
+    }
+
+    /// Signs a request that is ready; `body` is there if the signature is made of it.
+    pub(super) fn sign(
+        &mut self,
+        head: &mut request::Parts,
+        signing: Signing,
+        body: Option<&[u8]>,
+    ) -> Result<(), Problem> {
+        match &mut self.substitution {
+            Some(substitution) => signing.sign(head, body, substitution),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note that the host did not take what it was sent (401): tokens may have been revoked.
+    pub(super) fn refused(&self) {
+        for (secret, token) in &self.tokens {
+            if let Some(tokens) = secret.processor().tokens() {
+                tokens.forget(token);
+            }
+        }
     }
 
     /// Takes secrets out of an answer's head; says how its body is rewritten.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::authority::Authority;
 use crate::audit::Audit;
 use crate::gate::{DialError, Opening, Reached, Session, Shared};
-use crate::policy::{Host, Refusal, Target, Verdict};
+use crate::policy::{Host, HostName, Refusal, Target, Verdict};
 use crate::secrets::Vault;
 
 /// The way out, as the sandbox's gate knows it.
@@ -20,6 +20,13 @@ pub(super) trait Outside: Send + Sync {
 
     /// Connects to an address that was resolved for the target and that the policy allows.
     fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Reached, Undialled>>;
+
+    /// Connects to a name that the sandbox's maker gave, which the policy need not allow.
+    fn dial_given<'a>(
+        &'a self,
+        name: &'a HostName,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Reached, Undialled>>;
 
     /// Ends when the target is refused, or the address that it was reached at: for what lasts longer than a request.
     fn until_refused<'a>(&'a self, target: &'a Target, at: Option<IpAddr>) -> BoxFuture<'a, ()>;
@@ -31,11 +38,17 @@ impl Outside for Shared {
     }
 
     fn dial<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Reached, Undialled>> {
+        Box::pin(async move { self.dial_target(target).await.map_err(Undialled::from) })
+    }
+
+    fn dial_given<'a>(
+        &'a self,
+        name: &'a HostName,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Reached, Undialled>> {
         Box::pin(async move {
-            self.dial_target(target).await.map_err(|error| match error {
-                DialError::Refused(refusal) => Undialled::Refused(refusal),
-                other => Undialled::Failed(other.to_string()),
-            })
+            let dialled = Self::dial_given(self, name, port).await;
+            dialled.map_err(Undialled::from)
         })
     }
 
@@ -55,6 +68,15 @@ pub(super) enum Undialled {
     Failed(String),
 }
 
+impl From<DialError> for Undialled {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 /// What all opened connections of a sandbox share.
 #[derive(Clone)]
 pub(super) struct Common {
@@ -68,6 +90,8 @@ pub(super) struct Common {
     pub(super) outside: Arc<dyn Outside>,
     /// Places for requests under way.
     pub(super) requests: Arc<Semaphore>,
+    /// Places for bodies that are signed.
+    pub(super) signing: Arc<Semaphore>,
     /// Where requests are told.
     pub(super) audit: Audit,
 }
@@ -105,6 +129,7 @@ impl Common {
             vault: shared.vault.clone(),
             outside: Arc::clone(shared) as Arc<dyn Outside>,
             requests: Arc::clone(&shared.requests),
+            signing: Arc::clone(&shared.signing),
             audit: shared.audit.clone(),
         }
     }

@@ -13,12 +13,17 @@ mod coding;
 mod decoded;
 mod encode;
 mod patterns;
+mod placeholders;
 mod redaction;
 mod stream;
 mod substitution;
 mod transform;
+mod uses;
 
 pub(crate) use self::coding::{Unreadable, asks_for_readable, decoded};
+pub(crate) use self::encode::Text;
+pub(crate) use self::placeholders::Placeholders;
 pub(crate) use self::redaction::{Lengths, Redactor};
-pub(crate) use self::substitution::{Placeholders, Substitution, Unfit, Uses};
+pub(crate) use self::substitution::{Substitution, Unfit, Wanted};
 pub(crate) use self::transform::{Same, Transform};
+pub(crate) use self::uses::Uses;

@@ -11,7 +11,7 @@ use super::encode::{self, Text};
 use super::patterns::Patterns;
 use super::stream::Replacing;
 use super::transform::Transform;
-use crate::secrets::Secret;
+use crate::secrets::{Placeholder, Secret, SecretValue};
 
 /// Finds the values of a sandbox's secrets, in all forms.
 #[derive(Clone)]
@@ -46,15 +46,30 @@ pub(crate) enum Lengths {
 
 impl Redactor {
     pub(crate) fn new(secrets: &[Arc<Secret>]) -> Self {
-        Self::of(secrets.iter().flat_map(|secret| forms(secret)))
+        let forms = |secret: &Arc<Secret>| forms(secret.value(), secret.placeholder());
+        Self::of(secrets.iter().flat_map(forms))
     }
 
-    /// One that looks for these texts first.
-    pub(crate) fn after(sent: Vec<(Text, Vec<u8>)>, others: Arc<Self>) -> Self {
+    /// One that looks for another value that a placeholder stands for.
+    pub(crate) fn of_value(value: &SecretValue, placeholder: &Placeholder) -> Self {
+        Self::of(forms(value, placeholder).into_iter())
+    }
+
+    /// This one, and the others on what it passes on.
+    pub(crate) fn before(&self, others: Arc<Self>) -> Self {
+        let next = match &self.next {
+            None => others,
+            Some(next) => Arc::new(next.before(others)),
+        };
         Self {
-            next: Some(others),
-            ..Self::of(sent.into_iter())
+            next: Some(next),
+            ..self.clone()
         }
+    }
+
+    /// One that looks for these texts.
+    pub(crate) fn of_sent(sent: Vec<(Text, Vec<u8>)>) -> Self {
+        Self::of(sent.into_iter())
     }
 
     fn of(forms: impl Iterator<Item = (Text, Vec<u8>)>) -> Self {
@@ -139,11 +154,8 @@ impl Transform for Chain {
 ///
 /// Base64 is found at every alignment; what comes before a value that is not the beginning shares a
 /// character with it, which is left: four bits of the value at most at either end.
-fn forms(secret: &Secret) -> Vec<(Text, Vec<u8>)> {
-    let (value, placeholder) = (
-        secret.value().expose(),
-        secret.placeholder().as_str().as_bytes(),
-    );
+fn forms(value: &SecretValue, placeholder: &Placeholder) -> Vec<(Text, Vec<u8>)> {
+    let (value, placeholder) = (value.expose(), placeholder.as_str().as_bytes());
     let mut forms: Vec<_> = encode::forms(value)
         .into_iter()
         .map(|text| (text, placeholder.to_vec()))
@@ -248,8 +260,7 @@ mod tests {
     }
 
     /// Whole forms, beginnings of forms and other bytes, one after the other.
-    fn mixed(secret: &Secret, parts: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
-        let forms = forms(secret);
+    fn mixed(forms: &[(Text, Vec<u8>)], parts: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (which, length, other) in parts.iter().take(20) {
             let (form, _) = &forms[usize::from(*which) % forms.len()];
@@ -266,6 +277,7 @@ mod tests {
             Arc::new(secret("LONGER", &format!("{VALUE}and more"), "a.example")),
         ];
         let redactor = Redactor::new(&secrets);
+        let forms = forms(secrets[0].value(), secrets[0].placeholder());
         let run = |bytes: &[u8], sizes: &[u8], lengths| {
             let mut stream = redactor.stream(lengths);
             let (mut rest, mut out, mut sizes) = (bytes, Vec::new(), sizes.iter().cycle());
@@ -284,7 +296,7 @@ mod tests {
             .with_test_time(std::time::Duration::from_secs(1))
             .with_type::<(Vec<(u8, u8, Vec<u8>)>, Vec<u8>)>()
             .for_each(|(parts, sizes)| {
-                let bytes = mixed(&secrets[0], parts);
+                let bytes = mixed(&forms, parts);
                 for lengths in [Lengths::Free, Lengths::Kept] {
                     let whole = run(&bytes, &[], lengths);
                     assert_eq!(run(&bytes, sizes, lengths), whole);

@@ -1,66 +1,47 @@
 //! [`Substitution`]: placeholders of one request become values.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Uri, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::encode::{self, Text};
 use super::patterns::Patterns;
+use super::placeholders::Placeholders;
 use super::stream::Replacing;
 use super::transform::Transform;
-use crate::audit::SecretName;
-use crate::secrets::{Bindings, Secret};
+use super::uses::Uses;
+use crate::secrets::{Bindings, Secret, SecretValue};
 
 /// The secrets that one request may have, and which of them it had.
 pub(crate) struct Substitution {
-    /// All that the sandbox has, and whether this request may have it.
-    secrets: Vec<(Arc<Secret>, bool)>,
+    secrets: Vec<Known>,
     placeholders: Placeholders,
     uses: Arc<Uses>,
     /// Basic credentials as they were sent, and as the guest wrote them.
     sent: Vec<(Text, Vec<u8>)>,
 }
 
-/// How often each secret was put into one request, and which were asked for in vain.
-#[derive(Debug, Default)]
-pub(crate) struct Uses {
-    counts: Vec<AtomicU32>,
-    withheld: Mutex<Vec<SecretName>>,
-    names: Vec<SecretName>,
-}
-
-/// The placeholders of a sandbox, to be found in requests: as they are, and in URLs, where their underscores may be
-/// percent-encoded. A pattern's index, modulo the number of secrets, is its secret's. A clone is another handle of the same.
+/// A secret of the sandbox.
 #[derive(Clone)]
-pub(crate) struct Placeholders {
-    plain: Arc<Patterns>,
-    encoded: Arc<Patterns>,
+struct Known {
+    secret: Arc<Secret>,
+    /// Whether this request may have it.
+    may: bool,
+    /// What is made of its value for this request, as soon as it is.
+    made: Option<SecretValue>,
 }
 
-impl Placeholders {
-    pub(crate) fn new(secrets: &[Arc<Secret>]) -> Self {
-        let written = |writings: &[&str]| {
-            let texts = writings.iter().flat_map(|underscore| {
-                secrets.iter().map(|secret| {
-                    let text = secret.placeholder().as_str().replace('_', underscore);
-                    Zeroizing::new(text.into_bytes())
-                })
-            });
-            Arc::new(Patterns::new(texts.collect()))
-        };
-        Self {
-            plain: written(&["_"]),
-            encoded: written(&["_", "%5F", "%5f"]),
-        }
-    }
+/// A secret that a request waits for: something has to be made of it first.
+pub(crate) struct Wanted {
+    index: usize,
+    /// The secret.
+    pub(crate) secret: Arc<Secret>,
 }
 
 /// A request that would be none with the values in it.
@@ -74,12 +55,6 @@ pub(crate) enum Unfit {
     Header,
 }
 
-impl fmt::Debug for Placeholders {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Placeholders").finish_non_exhaustive()
-    }
-}
-
 impl Substitution {
     /// For a request with this head; `bound` tells which secrets are for its host.
     pub(crate) fn new(
@@ -90,27 +65,65 @@ impl Substitution {
         let covers = |secret: &Secret| {
             bound(secret) && secret.surface().covers(&head.method, head.uri.path())
         };
-        let secrets: Vec<_> = bindings
-            .secrets()
-            .iter()
-            .map(|secret| (secret.clone(), covers(secret)))
-            .collect();
-        let names: Vec<_> = secrets
-            .iter()
-            .map(|(secret, _)| secret.name().clone())
-            .collect();
-        let counts = names.iter().map(|_| AtomicU32::new(0)).collect();
-        let uses = Uses {
-            counts,
-            withheld: Mutex::default(),
-            names,
-        };
+        let known = bindings.secrets().iter().map(|secret| Known {
+            secret: secret.clone(),
+            may: covers(secret),
+            made: None,
+        });
+        let secrets: Vec<_> = known.collect();
         Self {
+            uses: Arc::new(uses(&secrets)),
             secrets,
             placeholders: bindings.placeholders().clone(),
-            uses: Arc::new(uses),
             sent: Vec::new(),
         }
+    }
+
+    /// Those that a head asks for and of which something has to be made first.
+    ///
+    /// # Errors
+    /// [`Unfit`]: as for [`Substitution::head`].
+    pub(crate) fn wanted(&self, head: &request::Parts) -> Result<Vec<Wanted>, Unfit> {
+        let waits = |known: &Known| known.may && known.secret.processor().is_on_demand();
+        if !self.secrets.iter().any(waits) {
+            return Ok(Vec::new());
+        }
+        // A trial: nothing of it goes out, and nothing is counted.
+        let mut trial = Self {
+            secrets: self.secrets.clone(),
+            placeholders: self.placeholders.clone(),
+            uses: Arc::new(uses(&self.secrets)),
+            sent: Vec::new(),
+        };
+        trial.head(&mut head.clone())?;
+        let wanted = trial.uses.wanted().into_iter().filter_map(|index| {
+            let secret = self.secrets.get(index)?.secret.clone();
+            Some(Wanted { index, secret })
+        });
+        Ok(wanted.collect())
+    }
+
+    /// Takes what was made of one for this request.
+    pub(crate) fn supply(&mut self, wanted: &Wanted, made: SecretValue) {
+        if let Some(known) = self.secrets.get_mut(wanted.index) {
+            known.made = Some(made);
+        }
+    }
+
+    /// Takes note that nothing could be made of one.
+    pub(crate) fn withhold(&self, wanted: &Wanted) {
+        self.uses.withhold(wanted.secret.name());
+    }
+
+    /// Counts that one was used in another way than by being put in. Tells whether it may be.
+    pub(crate) fn spend(&self, wanted: &Wanted) -> bool {
+        let may = self
+            .uses
+            .take(wanted.index, wanted.secret.surface().most_uses());
+        if !may {
+            self.uses.withhold(wanted.secret.name());
+        }
+        may
     }
 
     /// What was used so far, now and later.
@@ -170,7 +183,6 @@ impl Substitution {
     fn headers(&mut self, headers: &mut HeaderMap) -> Result<(), Unfit> {
         let mut changed = Vec::new();
         for (name, value) in headers.iter_mut() {
-            let covers = |secret: &Secret| secret.surface().covers_header(name);
             let basic = if *name == AUTHORIZATION {
                 self.basic(value)
             } else {
@@ -181,15 +193,33 @@ impl Substitution {
                 *value = substituted;
                 continue;
             }
-            let text = self.whole(&self.placeholders.plain, value.as_bytes(), &covers, raw);
-            if let Some(text) = text {
-                let mut substituted = HeaderValue::from_bytes(&text).map_err(|_| Unfit::Header)?;
-                // Neither printed nor put into a compressor's table.
-                substituted.set_sensitive(true);
-                *value = substituted;
-            }
+            self.header(name, value)?;
         }
         self.sent.append(&mut changed);
+        Ok(())
+    }
+
+    /// Puts what was made at last into headers whose other secrets are there already. Not into Basic credentials: these
+    /// are told by what the guest wrote, which is no longer known.
+    ///
+    /// # Errors
+    /// [`Unfit`]: the request must not go out, half done as it is.
+    pub(crate) fn headers_again(&self, headers: &mut HeaderMap) -> Result<(), Unfit> {
+        for (name, value) in headers.iter_mut() {
+            self.header(name, value)?;
+        }
+        Ok(())
+    }
+
+    fn header(&self, name: &HeaderName, value: &mut HeaderValue) -> Result<(), Unfit> {
+        let covers = |secret: &Secret| secret.surface().covers_header(name);
+        let text = self.whole(&self.placeholders.plain, value.as_bytes(), &covers, raw);
+        if let Some(text) = text {
+            let mut substituted = HeaderValue::from_bytes(&text).map_err(|_| Unfit::Header)?;
+            // Neither printed nor put into a compressor's table.
+            substituted.set_sensitive(true);
+            *value = substituted;
+        }
         Ok(())
     }
 
@@ -217,7 +247,7 @@ impl Substitution {
         if !self
             .secrets
             .iter()
-            .any(|(secret, may)| *may && in_body(secret))
+            .any(|known| known.may && in_body(&known.secret))
         {
             return None;
         }
@@ -267,55 +297,38 @@ impl Substitution {
         here: &dyn Fn(&Secret) -> bool,
         write: fn(&[u8]) -> Text,
     ) -> Replacing<impl FnMut(usize) -> Option<Text> + Send + use<>> {
-        let secrets: Vec<_> = self
-            .secrets
-            .iter()
-            .map(|(secret, may)| (secret.clone(), *may && here(secret)))
-            .collect();
-        let uses = self.uses.clone();
+        let here = self.secrets.iter().map(|known| Known {
+            may: known.may && here(&known.secret),
+            ..known.clone()
+        });
+        let (secrets, uses) = (here.collect::<Vec<_>>(), self.uses.clone());
         Replacing::new(patterns.clone(), move |pattern| {
             let index = pattern.checked_rem(secrets.len())?;
-            let (secret, may) = secrets.get(index)?;
+            let Known { secret, may, made } = secrets.get(index)?;
+            let value = match secret.processor().is_on_demand() {
+                true => made.as_ref(),
+                false => Some(secret.value()),
+            };
+            if *may && value.is_none() {
+                uses.want(index);
+                return None;
+            }
             let used = *may && uses.take(index, secret.surface().most_uses());
             if !used {
                 uses.withhold(secret.name());
             }
-            used.then(|| write(secret.value().expose()))
+            value.filter(|_| used).map(|value| write(value.expose()))
         })
     }
 }
 
-fn raw(value: &[u8]) -> Text {
-    Zeroizing::new(value.to_vec())
+fn uses(secrets: &[Known]) -> Uses {
+    let names = secrets.iter().map(|known| known.secret.name().clone());
+    Uses::of(names.collect())
 }
 
-impl Uses {
-    fn take(&self, index: usize, most: u32) -> bool {
-        let count = self.counts.get(index);
-        count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) < most)
-    }
-
-    fn withhold(&self, name: &SecretName) {
-        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        if !withheld.contains(name) {
-            withheld.push(name.clone());
-        }
-    }
-
-    /// The secrets that were put in.
-    pub(crate) fn used(&self) -> Vec<SecretName> {
-        let counted = self.names.iter().zip(&self.counts);
-        let used = counted.filter(|(_, count)| count.load(Ordering::Relaxed) > 0);
-        used.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// The secrets that were asked for in vain: for another host, or in another place.
-    pub(crate) fn withheld(&self) -> Vec<SecretName> {
-        self.withheld
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
+fn raw(value: &[u8]) -> Text {
+    Zeroizing::new(value.to_vec())
 }
 
 #[cfg(test)]

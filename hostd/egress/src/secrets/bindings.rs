@@ -121,9 +121,17 @@ impl Bindings {
             .filter(move |secret| secure || secret.surface().plaintext)
     }
 
-    /// Whether this host has a secret, at whatever port: it could repeat one that it was sent at another.
-    pub fn may_come_from(&self, host: &Host) -> bool {
+    /// Whether this host has a secret, at whatever port.
+    pub fn has_for(&self, host: &Host) -> bool {
         let mut secrets = self.secrets.iter();
+        secrets.any(|secret| secret.hosts().contain_host(host))
+    }
+
+    /// Whether this host may be sent a value or a token, at whatever port: it could repeat one at another. A key that only
+    /// signs is never sent.
+    pub fn may_come_from(&self, host: &Host) -> bool {
+        let sent = |secret: &&Arc<Secret>| secret.processor().is_sent();
+        let mut secrets = self.secrets.iter().filter(sent);
         secrets.any(|secret| secret.hosts().contain_host(host))
     }
 

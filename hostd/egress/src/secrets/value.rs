@@ -47,6 +47,11 @@ impl SecretValue {
         Err(error)
     }
 
+    /// Whether it has the same bytes.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// The bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0

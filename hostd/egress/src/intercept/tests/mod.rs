@@ -2,6 +2,7 @@ mod compressed;
 mod floods;
 mod http1;
 mod http2;
+mod processors;
 mod secrets;
 mod tls;
 mod websocket;

@@ -35,6 +35,8 @@ pub(super) const GOOD: &str = "good.example";
 
 /// Places for requests under way.
 pub(super) const REQUESTS: usize = 300;
+/// Places for bodies that are signed.
+pub(super) const SIGNING: usize = 4;
 
 /// Makes a handler of an async closure.
 pub(super) fn handler<F, R>(answer: F) -> Handler
@@ -135,6 +137,15 @@ impl Outside for Map {
         })
     }
 
+    fn dial_given<'a>(
+        &'a self,
+        name: &'a HostName,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Reached, Undialled>> {
+        let target = Target::name(name.clone(), port);
+        Box::pin(async move { self.dial(&target).await })
+    }
+
     fn until_refused<'a>(&'a self, _target: &'a Target, _at: Option<IpAddr>) -> BoxFuture<'a, ()> {
         Box::pin(self.changed.notified())
     }
@@ -152,6 +163,7 @@ impl World {
             vault: Vault::default(),
             outside: Arc::clone(&outside) as Arc<dyn Outside>,
             requests: Arc::new(Semaphore::new(REQUESTS)),
+            signing: Arc::new(Semaphore::new(SIGNING)),
             audit: log.sandbox("box"),
         };
         Self {

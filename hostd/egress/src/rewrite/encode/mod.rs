@@ -14,7 +14,8 @@ pub(super) use base64::base64;
 pub(super) use json::json;
 pub(super) use url::{form, percent};
 
-pub(super) type Text = Zeroizing<Vec<u8>>;
+/// Bytes that are wiped.
+pub(crate) type Text = Zeroizing<Vec<u8>>;
 
 /// A text of at most `most` bytes. It never grows, because growing would leave a copy behind that nobody wipes.
 fn text(most: usize, write: impl FnOnce(&mut Vec<u8>)) -> Text {
