@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use protocol::hostd::v1::create_sandbox_request::Source;
+use protocol::hostd::v1::o_auth2_processor::Grant;
 use protocol::hostd::v1::secret::Material;
+use protocol::hostd::v1::secret_processor::Kind;
 use protocol::hostd::v1::{
-    CreateSandboxRequest, Network, NetworkPolicy, PutSecretsRequest, RemoveSecretRequest, Secret,
-    SecretInheritance, SecretSurface, SetPolicyRequest, WatchNetworkRequest,
+    CreateSandboxRequest, GetNetworkRequest, HmacProcessor, Network, NetworkPolicy,
+    OAuth2Processor, PutSecretsRequest, RemoveSecretRequest, Secret, SecretInheritance,
+    SecretProcessor, SecretSurface, SetPolicyRequest, WatchNetworkRequest,
 };
 use protocol::types::v1::exit_status::Status as Ended;
 use tests::host::HostOptions;
@@ -17,11 +20,13 @@ use tests::products::Products;
 use tests::refusal::expect;
 use tests::stage::{Stage, key, network};
 use tests::thaw::Thaw;
+use tests::world::TOKEN;
 use tests::{Host, Result, Sandbox, suite};
 use tonic::Code;
 
 suite!(
     secrets_go_out_and_come_back_as_placeholders,
+    secrets_are_keys_and_grants_too,
     policy_and_secrets_change_while_it_runs,
     a_restored_sandbox_has_what_its_creator_says,
     a_sandbox_without_a_network_reaches_nothing,
@@ -153,6 +158,92 @@ async fn secrets_go_out_and_come_back_as_placeholders(_: Arc<Host>) -> Result {
     );
     let log = stage.host.log_tail();
     ensure!(!log.contains(VALUE), "the value is in the log");
+    stage.end().await
+}
+
+/// HMAC-SHA-256 of `a body` under [`VALUE`], as openssl makes it.
+const SIGNATURE: &str = "2eff012e342121e4f5ec4d8a99b0232c72de0094a9c73e38ce077b9864744052";
+
+fn processed(secret: Secret, kind: Kind) -> Secret {
+    Secret {
+        processor: Some(SecretProcessor { kind: Some(kind) }),
+        ..secret
+    }
+}
+
+async fn secrets_are_keys_and_grants_too(_: Arc<Host>) -> Result {
+    let stage = stage().await?;
+    let allow = ["api.thaw.example"];
+    let signs = processed(key(VALUE, &allow), Kind::Hmac(HmacProcessor::default()));
+    let mut grant = OAuth2Processor {
+        // Not a host that the sandbox may reach.
+        token_url: "https://other.thaw.example/token".into(),
+        client_id: "robot".into(),
+        grant: Some(Grant::ClientCredentials(Default::default())),
+        ..Default::default()
+    };
+    let token = |grant: &OAuth2Processor| {
+        let token = processed(
+            key("the-secret-of-the-robot", &allow),
+            Kind::Oauth2(grant.clone()),
+        );
+        Secret {
+            name: "TOKEN".into(),
+            ..token
+        }
+    };
+    let sandbox = fresh(&stage, network(&allow, vec![signs, token(&grant)])).await?;
+    let ask = "curl -sS -m 60 -H \"authorization: Bearer $TOKEN\" -H \"x-signature: sha256=$API_KEY\" \
+        -d 'a body' https://api.thaw.example/echo";
+    let answer = sandbox.says(ask).await?;
+    ensure!(
+        answer.contains(&format!("Bearer {PLACEHOLDER}")),
+        "{answer}"
+    );
+    ensure!(!answer.contains(TOKEN), "the token came back: {answer}");
+    let requests = stage.world.requests()?;
+    let [asked, seen] = &requests[..] else {
+        bail!("{requests:?}");
+    };
+    ensure!(
+        asked.path == "/token" && asked.body == "grant_type=client_credentials",
+        "{asked:?}"
+    );
+    let header = |name: &str| seen.headers.get(name).map(String::as_str);
+    ensure!(
+        header("x-signature") == Some(&format!("sha256={SIGNATURE}")),
+        "{seen:?}"
+    );
+    ensure!(
+        header("authorization") == Some(&format!("Bearer {TOKEN}")),
+        "{seen:?}"
+    );
+    let status = GetNetworkRequest {
+        sandbox_id: sandbox.id().to_owned(),
+    };
+    let mut networks = stage.host.clients().networks();
+    let status = networks.get(status).await?.into_inner();
+    let shown = status
+        .secrets
+        .last()
+        .and_then(|secret| secret.processor.clone());
+    ensure!(
+        shown.and_then(|shown| shown.kind) == Some(Kind::Oauth2(grant.clone())),
+        "{status:?}"
+    );
+    // Nothing else than the endpoint's own name is reached so.
+    grant.token_url = "https://metadata.thaw.example/token".into();
+    let put = PutSecretsRequest {
+        sandbox_id: sandbox.id().to_owned(),
+        secrets: vec![token(&grant)],
+    };
+    networks.put_secrets(put).await?;
+    let answer = sandbox.says(ask).await?;
+    ensure!(
+        answer.contains("the token of the secret TOKEN cannot be had"),
+        "{answer}"
+    );
+    ensure!(stage.world.requests()?.len() == 2);
     stage.end().await
 }
 

@@ -11,6 +11,7 @@ pub mod network;
 pub mod networks;
 pub mod page;
 pub mod processes;
+pub mod processor;
 pub mod relay;
 pub mod sandboxes;
 pub mod snapshots;

@@ -9,6 +9,7 @@ use egress::secrets::{Headers, Hosts, Secret, SecretValue, Surface};
 use protocol::hostd::v1 as wire;
 use protocol::hostd::v1::secret::Material;
 
+use super::processor;
 use crate::error::{Error, Result, chain};
 use crate::network::{Attachment, NetworkLimits, NetworkSpec, SecretSpec};
 
@@ -49,19 +50,16 @@ pub fn secrets(secrets: Vec<wire::Secret>, key: &SealingKey) -> Result<Vec<Secre
 
 fn secret(secret: wire::Secret, key: &SealingKey) -> Result<SecretSpec> {
     let name = variable(&secret.name)?;
-    let wrong = |problem: String| Error::invalid("network.secrets", format!("{name} {problem}"));
+    let wrong = |problem| wrong(&name, problem);
     let (value, hosts) = match secret.material {
         None => return Err(wrong("has no value".into())),
         Some(Material::Value(value)) => {
             let value = SecretValue::new(value).map_err(|error| wrong(error.to_string()))?;
             (value, hosts(&secret.hosts).map_err(wrong)?)
         }
-        Some(Material::Sealed(text)) => {
-            let sealed: Sealed = text.parse().map_err(|error| wrong(chain(&error)))?;
-            let hosts = sealed_hosts(&sealed, &name, &secret.hosts).map_err(wrong)?;
-            (open(&sealed, &name, key)?, hosts)
-        }
+        Some(Material::Sealed(text)) => unseal(&text, &name, &secret.hosts, key)?,
     };
+    let processor = processor::read(secret.processor, &name, &hosts, key)?;
     let placeholder = match secret.placeholder.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|error| wrong(chain(&error)))?),
@@ -70,10 +68,29 @@ fn secret(secret: wire::Secret, key: &SealingKey) -> Result<SecretSpec> {
     Ok(SecretSpec {
         name,
         value,
+        processor,
         hosts,
         surface,
         placeholder,
     })
+}
+
+/// What is wrong with a secret.
+pub(super) fn wrong(name: &SecretName, problem: String) -> Error {
+    Error::invalid("network.secrets", format!("{name} {problem}"))
+}
+
+/// Opens a sealed value of the secret with this name, for these hosts or for all that it is sealed for.
+pub(super) fn unseal(
+    text: &str,
+    name: &SecretName,
+    hosts: &[String],
+    key: &SealingKey,
+) -> Result<(SecretValue, Hosts)> {
+    let wrong = |problem| wrong(name, problem);
+    let sealed: Sealed = text.parse().map_err(|error| wrong(chain(&error)))?;
+    let hosts = sealed_hosts(&sealed, name, hosts).map_err(wrong)?;
+    Ok((open(&sealed, name, key)?, hosts))
 }
 
 fn hosts(texts: &[String]) -> Result<Hosts, String> {
@@ -214,6 +231,7 @@ fn shown(secret: &Secret) -> wire::SecretStatus {
             max_uses: surface.max_uses.map_or(0, NonZeroU32::get),
             plaintext: surface.plaintext,
         }),
+        processor: processor::shown(secret.processor()),
     }
 }
 

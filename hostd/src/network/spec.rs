@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use egress::audit::SecretName;
 use egress::policy::{Policy, PolicySpec};
+use egress::processors::Processor;
 use egress::secrets::{Bindings, BindingsError, Hosts, Placeholder, Secret, SecretValue, Surface};
 
 use crate::error::{Error, Result, chain};
@@ -28,6 +29,8 @@ pub struct SecretSpec {
     pub name: SecretName,
     /// The value.
     pub value: SecretValue,
+    /// What is made of it.
+    pub processor: Processor,
     /// Where it may go.
     pub hosts: Hosts,
     /// Where in a request it may be.
@@ -103,11 +106,11 @@ fn secret(spec: &SecretSpec, earlier: &Bindings) -> Result<Secret> {
         Some(placeholder) => placeholder,
         None => Placeholder::generate().map_err(|error| wrong(&error))?,
     };
-    let (value, hosts) = (spec.value.clone(), spec.hosts.clone());
-    Secret::new(
+    Secret::processed(
         spec.name.clone(),
-        value,
-        hosts,
+        spec.value.clone(),
+        spec.processor.clone(),
+        spec.hosts.clone(),
         spec.surface.clone(),
         placeholder,
     )
@@ -136,6 +139,7 @@ mod tests {
         SecretSpec {
             name: name.parse().unwrap(),
             value: SecretValue::new(value).unwrap(),
+            processor: Processor::Inject,
             hosts: Hosts::parse(&["a.example"]).unwrap(),
             surface: Surface::default(),
             placeholder: None,

@@ -29,6 +29,7 @@ use crate::products::Products;
 
 pub use record::{AUTHORITY, Seen};
 pub use serve::{begin, run};
+pub use web::TOKEN;
 pub use wire::enter;
 
 /// Making a certificate and a veth pair takes a moment where the processor is emulated.

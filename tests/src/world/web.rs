@@ -5,6 +5,7 @@
 //! | `/bytes/N` | N bytes |
 //! | `/digest` | the SHA-256 of the request's body |
 //! | `/events` | three server-sent events with a pause between them; each says what the request's authorization was, if it had one |
+//! | `/token` | an access token (RFC 6749), [`TOKEN`] |
 //! | `/away` | a redirect to `other.thaw.example` |
 //! | `/socket` | a WebSocket that says back what it hears; each text is recorded as the body of one more request |
 //! | below `/repository.git`, `/simple`, `/thaw.world.Echo/` | see `git`, `packages`, `grpc` |
@@ -41,6 +42,8 @@ use super::{git, grpc, packages};
 /// Of a request's body, in a [`Seen`].
 const SHOWN_BODY_BYTES: usize = 16 << 10;
 const PIECE: &[u8] = &[b'x'; 64 << 10];
+/// What `/token` gives out.
+pub const TOKEN: &str = "the-access-token-of-the-world";
 /// Between events: whoever buffers them shows it.
 const EVENT_PAUSE: Duration = Duration::from_millis(300);
 
@@ -126,6 +129,9 @@ async fn answer(
             let answer = Response::builder().header(CONTENT_TYPE, "text/event-stream");
             answer.body(events(&seen))?
         }
+        "/token" => text(format!(
+            r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":600}}"#
+        )),
         "/away" => {
             let answer = Response::builder().status(StatusCode::FOUND);
             answer

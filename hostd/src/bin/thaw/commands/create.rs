@@ -21,7 +21,7 @@ pub struct Create {
 
 /// Prints the id, or the whole sandbox as JSON.
 pub async fn run(hostd: &Hostd, create: Create, as_json: bool) -> Result<(), Error> {
-    let request = create.sandbox.request(create.timeout);
+    let request = create.sandbox.request(create.timeout)?;
     let sandbox = hostd
         .sandboxes()
         .create(request)

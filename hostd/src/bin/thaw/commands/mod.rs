@@ -9,6 +9,7 @@ mod kill;
 mod network;
 pub mod options;
 mod pause;
+mod processor;
 mod ps;
 mod run;
 mod seal;

@@ -5,7 +5,9 @@ use egress::secrets::sealed::Sealed;
 use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{Network, NetworkPolicy, Secret, SecretInheritance, SecretSurface};
 
+use super::processor::ProcessorOption;
 use super::secret::SecretOption;
+use crate::error::Error;
 
 /// The network of a new sandbox.
 #[derive(Debug, Args)]
@@ -29,6 +31,10 @@ pub struct NetworkOptions {
     /// A secret that `thaw seal` made for this host; may be repeated
     #[arg(long, value_name = "TEXT", requires = "allow_net")]
     sealed_secret: Vec<Sealed>,
+    /// Requests get a signature that is made with the secret NAME, and not its value: hmac-sha256 (or -sha512, -sha1) of the body in
+    /// a header, or aws:ACCESS_KEY_ID, which signs requests to AWS again; may be repeated
+    #[arg(long, value_name = "NAME=KIND", value_parser = ProcessorOption::parse, requires = "allow_net")]
+    secret_as: Vec<ProcessorOption>,
     /// The secrets also replace their placeholders in paths and queries and, with `body`, in bodies and WebSocket texts
     #[arg(long, value_enum, value_name = "WHERE", requires = "allow_net")]
     secret_in: Vec<Place>,
@@ -47,27 +53,27 @@ enum Place {
 
 impl NetworkOptions {
     /// The network; `None` when no option asked for one.
-    pub fn network(&self) -> Option<Network> {
+    pub fn network(&self) -> Result<Option<Network>, Error> {
         if self.allow_net.is_empty() && !self.inherit_secrets {
-            return None;
+            return Ok(None);
         }
         let inheritance = match self.inherit_secrets {
             true => SecretInheritance::Inherit,
             false => SecretInheritance::Deny,
         };
-        Some(Network {
+        Ok(Some(Network {
             policy: Some(NetworkPolicy {
                 allow: self.allow_net.clone(),
                 deny: self.deny_net.clone(),
                 allow_by_default: false,
             }),
-            secrets: self.secrets(),
+            secrets: self.secrets()?,
             limits: None,
             inheritance: inheritance.into(),
-        })
+        }))
     }
 
-    fn secrets(&self) -> Vec<Secret> {
+    fn secrets(&self) -> Result<Vec<Secret>, Error> {
         let values = self.secret.iter().map(|secret| Secret {
             name: secret.name.clone(),
             material: Some(Material::Value(secret.value.clone())),
@@ -79,7 +85,15 @@ impl NetworkOptions {
             material: Some(Material::Sealed(sealed.to_string())),
             ..self.secret()
         });
-        values.chain(sealed).collect()
+        let mut secrets: Vec<_> = values.chain(sealed).collect();
+        for option in &self.secret_as {
+            let mut named = secrets.iter_mut();
+            let secret = named.find(|secret| secret.name == option.name);
+            let unknown = || format!("--secret-as names {}, which is no secret here", option.name);
+            let secret = secret.ok_or_else(|| Error::Usage(unknown()))?;
+            secret.processor = Some(option.processor());
+        }
+        Ok(secrets)
     }
 
     /// What all of them have.
@@ -112,7 +126,7 @@ mod tests {
 
     fn network(words: &[&str]) -> Option<Network> {
         let line = Line::try_parse_from(["x"].iter().chain(words)).unwrap();
-        line.network.network()
+        line.network.network().unwrap()
     }
 
     fn allowed(words: &[&str]) -> Vec<String> {
@@ -133,5 +147,13 @@ mod tests {
             ["a.example", "*.b.example:443", "c.example"]
         );
         assert!(Line::try_parse_from(["x", "--deny-net", "a.example"]).is_err());
+    }
+
+    #[test]
+    fn what_a_secret_becomes_is_said_of_one_that_is_there() {
+        let line = ["x", "--allow-net=a.example", "--secret-as=KEY=hmac-sha256"];
+        let line = Line::try_parse_from(line).unwrap();
+        let error = line.network.network().unwrap_err().to_string();
+        assert!(error.contains("KEY"), "{error}");
     }
 }

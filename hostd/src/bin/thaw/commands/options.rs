@@ -10,6 +10,7 @@ use protocol::types::v1::ProcessSpec;
 
 use super::network::NetworkOptions;
 use crate::args::{bytes, duration, pair, to_proto};
+use crate::error::Error;
 use crate::session::terminal;
 
 /// The snapshot that hosts are set up with.
@@ -54,8 +55,8 @@ pub struct SandboxOptions {
 
 impl SandboxOptions {
     /// The request, with a life time if there is to be one.
-    pub fn request(&self, timeout: Option<Duration>) -> CreateSandboxRequest {
-        CreateSandboxRequest {
+    pub fn request(&self, timeout: Option<Duration>) -> Result<CreateSandboxRequest, Error> {
+        Ok(CreateSandboxRequest {
             source: Some(match &self.image {
                 Some(image) => Source::Image(image.clone()),
                 None => Source::Snapshot(self.snapshot.clone()),
@@ -68,8 +69,8 @@ impl SandboxOptions {
             hostname: self.hostname.clone(),
             boot_timeout: self.boot_timeout.map(to_proto),
             extra_cmdline: String::new(),
-            network: self.network.network(),
-        }
+            network: self.network.network()?,
+        })
     }
 
     /// What the sandbox is made from, for messages.
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn default_snapshot() {
-        let request = parse(&[]).unwrap().sandbox.request(None);
+        let request = parse(&[]).unwrap().sandbox.request(None).unwrap();
         assert_eq!(request.source, Some(Source::Snapshot("default".to_owned())));
     }
 
@@ -197,7 +198,8 @@ mod tests {
         let request = parse(&["--image", "a", "--memory", "64M"])
             .unwrap()
             .sandbox
-            .request(None);
+            .request(None)
+            .unwrap();
         assert_eq!(request.source, Some(Source::Image("a".to_owned())));
         assert_eq!(request.memory_bytes, 64 << 20);
         assert!(parse(&["--image", "a", "--snapshot", "b"]).is_err());

@@ -45,7 +45,7 @@ pub struct Run {
 pub async fn run(hostd: &Hostd, run: Run) -> Result<u8, Error> {
     let mut signals = Signals::new()?;
     let lease = (!run.keep).then_some(LEASE);
-    let request = run.sandbox.request(lease);
+    let request = run.sandbox.request(lease)?;
     let failed = Error::refused(run.sandbox.source());
     let mut sandboxes = hostd.sandboxes();
     let mut creation = tokio::spawn(async move { sandboxes.create(request).await });
