@@ -24,6 +24,7 @@ pub mod error;
 pub mod host;
 pub mod id;
 pub mod images;
+pub mod metrics;
 pub mod network;
 pub mod recovery;
 pub mod sandbox;

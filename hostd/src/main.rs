@@ -9,6 +9,7 @@ use hostd::database::Database;
 use hostd::host::cgroup::Cgroups;
 use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
+use hostd::metrics::MetricsListener;
 use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
 use hostd::server::Listeners;
@@ -47,10 +48,18 @@ async fn run(args: Args) -> anyhow::Result<()> {
     recover(&state_dir, &database, cgroups.as_ref()).await?;
 
     let listeners = Listeners::bind(&config).await?;
+    let metrics = match config.metrics {
+        Some(address) => Some(MetricsListener::bind(address).await?),
+        None => None,
+    };
     let services = Services::start(config, state_dir, database, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
         println!("hostd {}: listening on {address}", hostd::VERSION);
+    }
+    if let Some(metrics) = metrics {
+        println!("hostd {}: metrics on {}", hostd::VERSION, metrics.address());
+        tokio::spawn(metrics.serve(sandboxes.clone()));
     }
     let served = listeners.serve(sandboxes).await;
 

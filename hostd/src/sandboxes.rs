@@ -14,7 +14,7 @@ use crate::network;
 use crate::sandbox::Sandbox;
 use crate::sandbox::actor::{Actor, Birth};
 use crate::sandbox::plan::Plan;
-use crate::sandbox::record::{Phase, Record};
+use crate::sandbox::record::{Phase, Record, State};
 use crate::sandbox::spec::Spec;
 use crate::services::Services;
 
@@ -141,6 +141,20 @@ impl Sandboxes {
         let is_up =
             |sandbox: &&Sandbox| matches!(sandbox.record().phase, Phase::Running | Phase::Paused);
         self.living().values().filter(is_up).count()
+    }
+
+    /// How many living ones are in which state; all states of living ones are there.
+    pub fn states(&self) -> [(&'static str, usize); 3] {
+        let living = self.living();
+        let count = |state: State| {
+            let in_it = |sandbox: &&Sandbox| sandbox.record().phase.state() == state;
+            living.values().filter(in_it).count()
+        };
+        [
+            ("creating", count(State::Creating)),
+            ("running", count(State::Running)),
+            ("paused", count(State::Paused)),
+        ]
     }
 
     fn handle(&self, id: &SandboxId) -> Option<Sandbox> {

@@ -77,6 +77,9 @@ pub struct Args {
     /// How many networks are kept ready, so that Create need not wait for one
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub network_pool: usize,
+    /// Where to serve figures for Prometheus, at /metrics: whoever reaches the address can read them
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<std::net::SocketAddr>,
     /// What to log, for example `info` or `hostd=debug`
     #[arg(long, env = "THAW_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -4,6 +4,7 @@ pub mod args;
 pub mod listen;
 pub mod network;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Config {
     pub keep_records: Duration,
     /// The sandboxes' networks.
     pub network: NetworkConfig,
+    /// Where to serve figures.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
@@ -128,6 +131,7 @@ impl Config {
                 upstream_ca: args.upstream_ca,
                 pool: args.network_pool,
             },
+            metrics: args.metrics,
         };
         config.check()?;
         Ok(config)

@@ -116,6 +116,11 @@ impl Networks {
         Ok((Some(attachment), tap))
     }
 
+    /// How many are made and not in use.
+    pub fn ready(&self) -> usize {
+        self.pool.ready()
+    }
+
     /// What is decided about connections and requests.
     pub fn decisions(&self) -> &AuditLog {
         self.egress.audit()

@@ -1,6 +1,7 @@
 //! A host for one test: a state directory, an image, and a hostd process.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,6 +30,7 @@ pub struct Host {
     pub child: Child,
     pub channel: Channel,
     pub addresses: Vec<String>,
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Host {
@@ -72,6 +74,12 @@ impl Host {
                 .expect("hostd did not start");
             addresses.push(line.split_once("listening on ").unwrap().1.to_owned());
         }
+        let mut metrics = None;
+        if options.contains(&"--metrics") {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+            let line = line.unwrap().unwrap().unwrap();
+            metrics = Some(line.split_once("metrics on ").unwrap().1.parse().unwrap());
+        }
         let channel = Endpoint::from_shared(format!("unix://{}", socket(temp.path()).display()))
             .unwrap()
             // So that streams which a test leaves unread do not fill the connection's window.
@@ -85,6 +93,7 @@ impl Host {
             child,
             channel,
             addresses,
+            metrics,
         }
     }
 

@@ -11,6 +11,7 @@ mod fake;
 mod host;
 mod life;
 mod listing;
+mod metrics;
 mod recovery;
 mod snapshot;
 mod source;

@@ -10,10 +10,14 @@
 mod decision;
 mod subscription;
 mod text;
+mod totals;
 
 pub use self::decision::{Decision, Moment, Outcome, Protocol, Reason};
 pub use self::subscription::{Event, Subscription};
 pub use self::text::{PathText, SecretName, SecretNameError};
+pub use self::totals::Counted;
+
+use self::totals::Totals;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
@@ -34,6 +38,7 @@ const LOGGED_EACH_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     events: broadcast::Sender<Arc<Decision>>,
+    totals: Arc<Totals>,
 }
 
 impl Default for AuditLog {
@@ -47,7 +52,13 @@ impl AuditLog {
     pub fn new(queue: usize) -> Self {
         Self {
             events: broadcast::Sender::new(queue.max(1)),
+            totals: Arc::default(),
         }
+    }
+
+    /// How much was told so far.
+    pub fn totals(&self) -> Counted {
+        self.totals.read()
     }
 
     /// Listens to what is told from now on.
@@ -60,6 +71,7 @@ impl AuditLog {
         Audit {
             sandbox: sandbox.into(),
             all: self.events.clone(),
+            totals: self.totals.clone(),
             own: Arc::default(),
             logged: Arc::new(RateLimiter::direct(Quota::per_second(LOGGED_EACH_SECOND))),
         }
@@ -71,6 +83,7 @@ impl AuditLog {
 pub struct Audit {
     sandbox: Arc<str>,
     all: broadcast::Sender<Arc<Decision>>,
+    totals: Arc<Totals>,
     /// Made for the first who listens to this sandbox alone: most have nobody.
     own: Arc<OnceLock<broadcast::Sender<Arc<Decision>>>>,
     logged: Arc<DefaultDirectRateLimiter>,
@@ -91,6 +104,7 @@ impl Audit {
     /// Tells it.
     pub fn tell(&self, decision: Decision) {
         self.log(&decision);
+        self.totals.add(&decision);
         let decision = Arc::new(decision);
         // Nobody listens: nobody is told.
         if let Some(own) = self.own.get() {

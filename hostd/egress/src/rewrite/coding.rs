@@ -1,6 +1,6 @@
 //! [`Coding`]: the content codings that can be read.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::decoded::Decoded;
@@ -95,9 +95,10 @@ pub(crate) fn decoded(
         .fold(inner, |inner, coding| Box::new(Decoded::new(coding, inner))))
 }
 
-/// Digests are of the coded body, and a strong validator is of its every byte (RFC 9110, section 8.8.1).
+/// Length and digests are of the coded body, and a strong validator is of its every byte (RFC 9110, section 8.8.1).
 fn forget_coding(headers: &mut HeaderMap) {
     headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
     for digest in ["content-digest", "repr-digest", "digest", "content-md5"] {
         headers.remove(HeaderName::from_static(digest));
     }

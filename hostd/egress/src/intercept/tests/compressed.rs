@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
 use tokio::time::timeout;
 
-use super::world::{GOOD, Handler, World, channel, full, get, handler, read};
+use super::world::{GOOD, Handler, World, channel, full, get, handler, read, request};
 use crate::secrets::BindingsError;
 use crate::testing::{encoded, flushed, secret};
 
@@ -147,5 +147,33 @@ async fn what_cannot_be_decoded_is_not_passed_on() {
         let (status, _, text) = read(ask(&world, false, coding).await).await;
         assert_eq!(status, 502, "{text}");
         assert!(text.contains("compressed in a way"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_is_that_of_the_body_that_is_passed_on() {
+    let answer = handler(|request| async move {
+        let mut answer = Response::new(full(format!("echo: {VALUE}")));
+        if request.uri().path() == "/coded" {
+            let coded = encoded(b"a body").remove(0);
+            answer = Response::new(full(coded.1));
+            let coding = coded.0.parse().unwrap();
+            answer.headers_mut().insert(CONTENT_ENCODING, coding);
+        }
+        answer
+    });
+    let (world, placeholder) = world(false, answer).await;
+    for (method, path, length) in [
+        ("GET", "/", Some(placeholder.len() + "echo: ".len())),
+        ("GET", "/coded", Some("a body".len())),
+        // What it would be without the value: of this alone it is told.
+        ("HEAD", "/", Some(VALUE.len() + "echo: ".len())),
+        ("HEAD", "/coded", None),
+    ] {
+        let asked = request(false, method, path, full(""));
+        let answer = world.http1().await.send_request(asked).await.unwrap();
+        let said = answer.headers().get(CONTENT_LENGTH);
+        let said = said.map(|length| length.to_str().unwrap().parse().unwrap());
+        assert_eq!(said, length, "{method} {path}");
     }
 }

@@ -1,0 +1,136 @@
+//! [`MetricsListener`]: `GET /metrics`.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::figures::Figures;
+use crate::sandboxes::Sandboxes;
+
+/// Connections at a time: a few scrapers.
+const CONNECTIONS: usize = 16;
+/// How long a client may take for a request's head, the idle time before it included.
+const HEAD_TIME: Duration = Duration::from_secs(75);
+/// hyper's buffer of a connection: a scraper's request is short.
+const BUFFER: usize = 16 << 10;
+/// What OpenMetrics text is called.
+const TEXT: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Why figures cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} (--metrics)")]
+pub struct MetricsError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct MetricsListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl MetricsListener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// [`MetricsError`]: it cannot be listened on.
+    pub async fn bind(address: SocketAddr) -> Result<Self, MetricsError> {
+        let failed = |source| MetricsError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until hostd is to end.
+    pub async fn serve(self, sandboxes: Sandboxes) {
+        let stopping = sandboxes.services().stopping.clone();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Figures(sandboxes)));
+        let (registry, places) = (Arc::new(registry), Arc::new(Semaphore::new(CONNECTIONS)));
+        loop {
+            let accepted = tokio::select! {
+                () = stopping.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Who comes when all places are taken is let go at once.
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let (registry, stopping) = (Arc::clone(&registry), stopping.clone());
+                        tokio::spawn(async move {
+                            stopping
+                                .run_until_cancelled(answer_on(stream, &registry))
+                                .await;
+                            drop(place);
+                        });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection for metrics");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn answer_on(stream: TcpStream, registry: &Registry) {
+    let service = service_fn(|request| {
+        let response = answer(&request, registry);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection for metrics ended");
+    }
+}
+
+fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
+    let mut text = String::new();
+    let mut response = Response::default();
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => match encode(&mut text, registry) {
+            Ok(()) => drop(response.headers_mut().insert(CONTENT_TYPE, TEXT)),
+            Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        (_, "/metrics") => {
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            let methods = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        _ => {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            text.push_str("figures are at /metrics\n");
+        }
+    }
+    *response.body_mut() = Full::from(text);
+    response
+}
