@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use protocol::hostd::v1::create_sandbox_request::Source;
-use protocol::hostd::v1::o_auth2_processor::Grant;
+use protocol::hostd::v1::o_auth2_processor::{ClientAuth, Grant};
 use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::secret_processor::Kind;
 use protocol::hostd::v1::{
@@ -179,6 +179,7 @@ async fn secrets_are_keys_and_grants_too(_: Arc<Host>) -> Result {
         // Not a host that the sandbox may reach.
         token_url: "https://other.thaw.example/token".into(),
         client_id: "robot".into(),
+        client_auth: ClientAuth::Body.into(),
         grant: Some(Grant::ClientCredentials(Default::default())),
         ..Default::default()
     };
@@ -206,7 +207,7 @@ async fn secrets_are_keys_and_grants_too(_: Arc<Host>) -> Result {
         bail!("{requests:?}");
     };
     ensure!(
-        asked.path == "/token" && asked.body == "grant_type=client_credentials",
+        asked.path == "/token" && asked.body.starts_with("grant_type=client_credentials&"),
         "{asked:?}"
     );
     let header = |name: &str| seen.headers.get(name).map(String::as_str);
