@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::protocol::Protocol;
 use super::session::{Common, Outside, Undialled};
 use super::tasks::Scope;
-use super::upstream::Pool;
+use super::upstream::{Pool, UpstreamError};
 use crate::gate::Reached;
 use crate::policy::{Host, Target, Verdict};
 use crate::processors::{Granted, OAuth2, Processor, TokenError};
@@ -53,7 +53,11 @@ async fn ask(oauth2: OAuth2, value: SecretValue, common: Common) -> Result<Grant
     let pool = Pool::new(Common { outside, ..common }, true, scope.0.clone());
     let target = oauth2.spec().endpoint.target();
     let sent = pool.send(target, Protocol::Http1, request).await;
-    let (answer, _) = sent.map_err(|error| TokenError::Unreachable(error.to_string()))?;
+    let (answer, _) = sent.map_err(|error| {
+        // The details are for whoever named the endpoint, and not for the guest.
+        tracing::warn!(endpoint = %oauth2.spec().endpoint, %error, "no answer of a token endpoint");
+        unreachable(&error)
+    })?;
     let status = answer.status();
     // What is not a token is of interest up to its error's word.
     let body = Limited::new(answer.into_body(), limits::TOKEN_ANSWER)
@@ -64,6 +68,21 @@ async fn ask(oauth2: OAuth2, value: SecretValue, common: Common) -> Result<Grant
         Err(_) if status != StatusCode::OK => OAuth2::read(status, &[]),
         Err(error) if error.is::<LengthLimitError>() => Err(TokenError::Answer("is too long")),
         Err(_) => Err(TokenError::Answer("broke off")),
+    }
+}
+
+/// What a guest is told of it: nothing of addresses.
+fn unreachable(error: &UpstreamError) -> TokenError {
+    match error {
+        UpstreamError::Timeout => TokenError::Slow,
+        UpstreamError::Certificate(_) => {
+            TokenError::Unreachable("showed a certificate that is not valid")
+        }
+        UpstreamError::Dial(_) => TokenError::Unreachable("could not be reached"),
+        UpstreamError::Tls(_)
+        | UpstreamError::Name
+        | UpstreamError::Protocol
+        | UpstreamError::Http(_) => TokenError::Unreachable("broke off"),
     }
 }
 

@@ -31,9 +31,9 @@ const LIVE: usize = 4;
 /// Why there is no token. Says nothing that a server said, but its status and a word of RFC 6749.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TokenError {
-    /// No connection, or no TLS that can be trusted.
+    /// No connection, no TLS that can be trusted, or no HTTP.
     #[error("its token endpoint {0}")]
-    Unreachable(String),
+    Unreachable(&'static str),
     /// No answer.
     #[error("its token endpoint did not answer in time")]
     Slow,
