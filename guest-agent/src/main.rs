@@ -1,13 +1,31 @@
 //! `/init` of a Thaw guest.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use guest_agent::{agent, init};
+use sandbox_rpc::service;
+
+/// What the program does as a process of the sandbox: see [`service`].
+const RPC: &str = "rpc";
+const RPC_SERVICE: &str = "rpc-service";
+/// Where the two of them meet.
+const RUN: &str = "/run/thaw";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--version") {
         println!("{}", agent::VERSION);
         return ExitCode::SUCCESS;
+    }
+    match std::env::args().nth(1).as_deref() {
+        Some(RPC) => {
+            return rpc(service::relay(
+                Path::new(RUN),
+                Command::new("/proc/self/exe").arg(RPC_SERVICE),
+            ));
+        }
+        Some(RPC_SERVICE) => return rpc(service::serve(Path::new(RUN))),
+        _ => {}
     }
     if std::process::id() != 1 {
         eprintln!("guest-agent is PID 1 of a Thaw guest and does nothing elsewhere");
@@ -17,5 +35,15 @@ fn main() -> ExitCode {
         Ok(init::Role::Init { agent }) => init::reap(agent),
         Ok(init::Role::Agent) => agent::run(),
         Err(error) => init::give_up(&error),
+    }
+}
+
+fn rpc(done: std::io::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rpc: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -21,6 +21,7 @@ pub mod api;
 pub mod config;
 pub mod database;
 pub mod error;
+pub mod gateway;
 pub mod host;
 pub mod id;
 pub mod images;

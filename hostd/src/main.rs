@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use hostd::config::{Args, Config};
 use hostd::database::Database;
+use hostd::gateway::GatewayListener;
 use hostd::host::cgroup::Cgroups;
 use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
@@ -52,6 +53,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Some(address) => Some(MetricsListener::bind(address).await?),
         None => None,
     };
+    let gateway = match config.gateway {
+        Some(address) => Some(GatewayListener::bind(address).await?),
+        None => None,
+    };
     let services = Services::start(config, state_dir, database, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
@@ -60,6 +65,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(metrics) = metrics {
         println!("hostd {}: metrics on {}", hostd::VERSION, metrics.address());
         tokio::spawn(metrics.serve(sandboxes.clone()));
+    }
+    if let Some(gateway) = gateway {
+        println!("hostd {}: gateway on {}", hostd::VERSION, gateway.address());
+        tokio::spawn(gateway.serve(sandboxes.clone()));
     }
     let served = listeners.serve(sandboxes).await;
 

@@ -8,7 +8,8 @@ use cargo_metadata::MetadataCommand;
 /// The crate, and what of this repository it may use. A crate that is not here may not be.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &[]),
-    ("guest-agent", &["protocol"]),
+    ("guest-agent", &["protocol", "sandbox-rpc"]),
+    ("sandbox-rpc", &[]),
     ("snapshots", &["protocol"]),
     ("devices", &[]),
     ("vmm", &["devices", "snapshots", "protocol"]),

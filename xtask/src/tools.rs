@@ -41,6 +41,9 @@ pub const RIVALS: &[Tool] = &[
     ("pip3", "python3-pip"),
 ];
 
+/// What fetching packages from PyPI needs.
+pub const PYTHON: &[Tool] = &[("python3", "python3"), ("pip3", "python3-pip")];
+
 /// Makes sure that `tools` are there; installs what is missing when that is allowed.
 ///
 /// # Errors

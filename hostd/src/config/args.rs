@@ -77,6 +77,9 @@ pub struct Args {
     /// How many networks are kept ready, so that Create need not wait for one
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub network_pool: usize,
+    /// Where to serve the official Deno Sandbox SDKs (DENO_SANDBOX_ENDPOINT and DENO_DEPLOY_ENDPOINT: http://ADDRESS:PORT)
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "token_file")]
+    pub gateway: Option<std::net::SocketAddr>,
     /// Where to serve figures for Prometheus, at /metrics: whoever reaches the address can read them
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<std::net::SocketAddr>,

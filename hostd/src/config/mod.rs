@@ -97,6 +97,8 @@ pub struct Config {
     pub keep_records: Duration,
     /// The sandboxes' networks.
     pub network: NetworkConfig,
+    /// Where to serve the Deno Sandbox SDKs.
+    pub gateway: Option<SocketAddr>,
     /// Where to serve figures.
     pub metrics: Option<SocketAddr>,
 }
@@ -131,6 +133,7 @@ impl Config {
                 upstream_ca: args.upstream_ca,
                 pool: args.network_pool,
             },
+            gateway: args.gateway,
             metrics: args.metrics,
         };
         config.check()?;

@@ -27,6 +27,9 @@ const NATIVE: &[&str] = &["edges"];
 /// The test program that runs on the image `clients`, and the variable by which it finds it.
 const ON_CLIENTS: &str = "tests-clients";
 const CLIENT_IMAGES: &str = "THAW_CLIENT_IMAGES";
+/// The test program that runs the SDKs on the host, and the variable by which it finds them.
+const ON_SDK: &str = "tests-sdk";
+const SDK_PACKAGES: &str = "THAW_SDK_PACKAGES";
 /// How often an emulated host may hang before the tests give up.
 const MAX_RESTARTS: u32 = 2;
 
@@ -209,6 +212,16 @@ fn run_on(
         variables.push((
             CLIENT_IMAGES.to_owned(),
             format!("{}/images", host.shelve(&set)?),
+        ));
+    }
+    if selection.programs[*done..]
+        .iter()
+        .any(|(name, _)| name == ON_SDK)
+    {
+        let set: Set = vec![("packages".to_owned(), products::python_sdk()?)];
+        variables.push((
+            SDK_PACKAGES.to_owned(),
+            format!("{}/packages", host.shelve(&set)?),
         ));
     }
     while let Some((name, _)) = selection.programs.get(*done) {

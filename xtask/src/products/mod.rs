@@ -2,6 +2,7 @@
 
 mod image;
 mod rivals;
+mod sdks;
 
 use std::{path::PathBuf, process::Command};
 
@@ -13,6 +14,7 @@ use crate::{
 };
 
 pub use rivals::get as rivals;
+pub use sdks::python as python_sdk;
 
 /// A set of files, each with its path in the set.
 pub type Set = Vec<(String, PathBuf)>;

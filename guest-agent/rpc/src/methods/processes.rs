@@ -1,7 +1,7 @@
 //! Programs.
 //!
 //! Their output goes to the client in streams that begin when it waits for the program: both SDKs do so as soon as they have made
-//! room for the streams, and the Python one drops what comes before.
+//! room for the streams, and the Python one drops what comes before. It sends all of the input first.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -15,16 +15,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::read;
 use crate::state::State;
-use crate::streams::{PIECE, Reader, Writer};
+use crate::streams::{PIECE, Reader};
 use crate::wire::{Answer, Error, Failure};
 
-/// Output is sent without anybody waiting for the program after so long.
+/// Output is sent without anybody waiting for the program so long after it has all of its input.
 const UNATTENDED: Duration = Duration::from_secs(2);
+/// Bytes of each stream that are held until then; a program that has more to say waits.
+const HELD: usize = 32 << 20;
 /// Ends of programs that are remembered: the oldest are forgotten.
 const REMEMBERED: usize = 4096;
 
@@ -69,7 +71,29 @@ pub(crate) struct Children(Mutex<BTreeMap<u32, Child>>);
 #[derive(Clone)]
 struct Child {
     ended: watch::Receiver<Option<Ended>>,
+    attention: Attention,
+}
+
+/// What the output of a program waits for.
+#[derive(Clone, Default)]
+struct Attention {
+    /// Somebody waits for the program.
     awaited: CancellationToken,
+    /// It has all of its input.
+    fed: CancellationToken,
+}
+
+impl Attention {
+    async fn paid(&self) {
+        let unattended = async {
+            self.fed.cancelled().await;
+            sleep(UNATTENDED).await;
+        };
+        tokio::select! {
+            () = self.awaited.cancelled() => {}
+            () = unattended => {}
+        }
+    }
 }
 
 impl Children {
@@ -135,18 +159,28 @@ fn spawn(state: &State, asked: Spawn) -> Answer {
     let pid = child
         .id()
         .ok_or_else(|| Error::new("Error", "it has ended already"))?;
+    let attention = Attention::default();
+    let fed = attention.fed.clone().drop_guard();
     if let (Some(stdin), Some(pipe)) = (stdin, child.stdin.take()) {
-        tokio::spawn(feed(stdin, pipe));
+        tokio::spawn(async move {
+            feed(stdin, pipe).await;
+            drop(fed);
+        });
     }
-    let awaited = CancellationToken::new();
-    let stdout = child.stdout.take().map(|pipe| pass(state, pipe, &awaited));
-    let stderr = child.stderr.take().map(|pipe| pass(state, pipe, &awaited));
+    let stdout = child
+        .stdout
+        .take()
+        .map(|pipe| pass(state, pipe, &attention));
+    let stderr = child
+        .stderr
+        .take()
+        .map(|pipe| pass(state, pipe, &attention));
     let (tell, ended) = watch::channel(None);
     tokio::spawn(async move {
         let status = child.wait().await;
         tell.send_replace(Some(Ended::of(status)));
     });
-    state.shared.children.add(pid, Child { ended, awaited });
+    state.shared.children.add(pid, Child { ended, attention });
     Ok(json!({"pid": pid, "stdoutStreamId": stdout, "stderrStreamId": stderr}))
 }
 
@@ -164,13 +198,14 @@ async fn feed(mut stream: Reader, mut pipe: ChildStdin) {
 fn pass(
     state: &State,
     mut pipe: impl AsyncRead + Unpin + Send + 'static,
-    awaited: &CancellationToken,
+    attention: &Attention,
 ) -> u64 {
     let writer = state.outgoing.begin(&state.outbox);
-    let (id, awaited) = (writer.id(), awaited.clone());
+    let (id, attention) = (writer.id(), attention.clone());
     tokio::spawn(async move {
-        let _ = timeout(UNATTENDED, awaited.cancelled()).await;
+        let held = hold(&mut pipe, &attention).await;
         writer.start().await;
+        writer.send(&held).await;
         let mut buffer = vec![0; PIECE];
         // Read to its end in any case, so that the program is not held up.
         while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
@@ -178,9 +213,24 @@ fn pass(
                 writer.send(buffer.get(..length).unwrap_or_default()).await;
             }
         }
-        Writer::end(writer).await;
+        writer.end().await;
     });
     id
+}
+
+/// What a program says before anybody listens.
+async fn hold(pipe: &mut (impl AsyncRead + Unpin), attention: &Attention) -> Vec<u8> {
+    let mut held = Vec::new();
+    let mut paid = std::pin::pin!(attention.paid());
+    let mut over = false;
+    loop {
+        let more = !over && held.len() < HELD;
+        tokio::select! {
+            biased;
+            () = &mut paid => return held,
+            read = pipe.read_buf(&mut held), if more => over = !matches!(read, Ok(1..)),
+        }
+    }
 }
 
 async fn wait(state: &State, asked: &OfOne) -> Answer {
@@ -189,7 +239,7 @@ async fn wait(state: &State, asked: &OfOne) -> Answer {
         .children
         .find(asked.pid)
         .ok_or_else(|| unknown(asked.pid))?;
-    child.awaited.cancel();
+    child.attention.awaited.cancel();
     let ended = child.ended.wait_for(Option::is_some).await;
     let ended = ended.ok().and_then(|ended| *ended);
     let ended = ended.ok_or_else(|| Error::new("Error", "nobody knows how it ended"))?;

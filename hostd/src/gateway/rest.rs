@@ -1,0 +1,135 @@
+//! The calls beside the WebSocket.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::config::until;
+use super::error::ApiError;
+use super::server::Gateway;
+use crate::api::page;
+use crate::database::Filter;
+use crate::sandbox::record::{Record, State as Life};
+use crate::sandbox::spec::check_labels;
+
+/// The region of every sandbox: there is one host.
+const REGION: &str = "local";
+
+#[derive(Deserialize)]
+pub(super) struct Patch {
+    stop_at_ms: u64,
+}
+
+/// Ends a sandbox, and answers when it has ended.
+pub(super) async fn delete(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let record = gateway.sandboxes.kill(&id).await?;
+    Ok(Json(shown(&record)))
+}
+
+/// Moves the end of a sandbox's time.
+pub(super) async fn patch(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    Json(asked): Json<Patch>,
+) -> Result<Json<Value>, ApiError> {
+    let timeout = until(asked.stop_at_ms)?;
+    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let record = sandbox.extend(timeout).await?;
+    let at = record.expires_at.map_or(asked.stop_at_ms, milliseconds);
+    Ok(Json(json!({"stop_at_ms": at})))
+}
+
+/// Lists sandboxes that live, newest first. Labels are `labels[KEY]=VALUE` (JavaScript) or one text (Python).
+pub(super) async fn list(
+    State(gateway): State<Gateway>,
+    uri: Uri,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let labels = labels(&query)?;
+    check_labels(&labels)?;
+    let limit = query.get("limit").map_or(Ok(0), |limit| limit.parse());
+    let limit = limit.map_err(|_| ApiError::invalid("limit: is no number"))?;
+    let after = page::sandboxes_after(query.get("cursor").map_or("", String::as_str))?;
+    let filter = Filter {
+        labels,
+        states: vec![Life::Creating, Life::Running, Life::Paused],
+    };
+    let page = gateway
+        .sandboxes
+        .list(filter, after, page::size(limit)?)
+        .await?;
+    let mut headers = HeaderMap::new();
+    if let Some(next) = &page.next {
+        let link = next_page(&uri, &query, &page::sandboxes_token(next));
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            headers.insert(header::LINK, link);
+        }
+    }
+    let all: Vec<_> = page.records.iter().map(shown).collect();
+    Ok((headers, Json(all)).into_response())
+}
+
+fn labels(query: &HashMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in query {
+        let key = name
+            .strip_prefix("labels[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        if let Some(key) = key {
+            labels.insert(key.to_owned(), value.clone());
+        }
+    }
+    if let Some(text) = query.get("labels") {
+        // As Python prints a dictionary, which is what its HTTP client makes of one.
+        let read = serde_json::from_str::<BTreeMap<String, String>>(&text.replace('\'', "\""));
+        labels.extend(read.map_err(|_| ApiError::invalid("labels: are no names with values"))?);
+    }
+    Ok(labels)
+}
+
+/// `Link`, as both SDKs read it (RFC 8288); they look at the cursor alone.
+fn next_page(uri: &Uri, query: &HashMap<String, String>, cursor: &str) -> String {
+    let mut pairs = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in query.iter().filter(|(name, _)| *name != "cursor") {
+        pairs.append_pair(name, value);
+    }
+    pairs.append_pair("cursor", cursor);
+    format!(
+        "<http://thaw{}?{}>; rel=\"next\"",
+        uri.path(),
+        pairs.finish()
+    )
+}
+
+fn shown(record: &Record) -> Value {
+    let stopped = record.ended_at;
+    let text = |at: SystemTime| humantime::format_rfc3339_millis(at).to_string();
+    json!({
+        "id": record.id.to_string(),
+        "createdAt": text(record.created_at),
+        "region": REGION,
+        "status": if record.phase.has_ended() { "stopped" } else { "running" },
+        "stoppedAt": stopped.map(text),
+    })
+}
+
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What belongs to Deno Deploy, or is not there yet.
+pub(super) async fn unsupported(method: Method, uri: Uri) -> ApiError {
+    ApiError::unsupported(&format!("{method} {}", uri.path()))
+}

@@ -1,0 +1,5 @@
+sdk = DenoDeploy()
+session = sdk.sandbox.create().__enter__()
+lasting = sdk.sandbox.create(timeout="10m").__enter__()
+lasting.spawn("sleep", args=["600"])
+time.sleep(600)

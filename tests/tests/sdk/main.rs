@@ -1,0 +1,196 @@
+//! The official Deno Sandbox SDK for Python, unmodified, against hostd's gateway.
+#![allow(missing_docs)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use protocol::hostd::v1::ListSandboxesRequest;
+use tempfile::TempDir;
+use tests::host::HostOptions;
+use tests::measure::eventually;
+use tests::products::Products;
+use tests::stage::Stage;
+use tests::{Host, Result, suite};
+use tokio::process::{Child, Command};
+
+suite!(
+    the_snippets_of_the_announcement,
+    files,
+    programs,
+    sessions,
+    tokens_and_nonsense,
+);
+
+/// As the JavaScript SDK wants an organisation's token to begin.
+const TOKEN: &str = "ddo_a-token-for-the-tests";
+/// Where the packages are.
+const PACKAGES: &str = "THAW_SDK_PACKAGES";
+/// A script may take so long where the processor is emulated.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// How long an end may take to be seen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A host with a gateway, and the small internet.
+struct Gateway {
+    stage: Stage,
+    address: SocketAddr,
+    _token: TempDir,
+}
+
+impl Gateway {
+    async fn start() -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let token = files.path().join("token");
+        std::fs::write(&token, TOKEN)?;
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
+        options.extra = vec!["--gateway".into(), address.to_string().into()];
+        options.extra.extend(["--token-file".into(), token.into()]);
+        Ok(Self {
+            stage: Stage::start(options).await?,
+            address,
+            _token: files,
+        })
+    }
+
+    /// Python with the SDK, and the script on its standard input.
+    fn python(&self, script: &str, token: &str) -> Result<Command> {
+        let packages = std::env::var(PACKAGES).context(PACKAGES)?;
+        ensure!(
+            Path::new(&packages).join("deno_sandbox").is_dir(),
+            "no SDK in {packages}"
+        );
+        let endpoint = format!("http://{}", self.address);
+        let mut python = Command::new("python3");
+        python
+            .args(["-c", &format!("{}\n{script}", include_str!("common.py"))])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("PYTHONPATH", packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("DENO_SANDBOX_ENDPOINT", &endpoint)
+            .env("DENO_DEPLOY_ENDPOINT", &endpoint)
+            .env("DENO_DEPLOY_TOKEN", token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Ok(python)
+    }
+
+    /// Runs a script to its end; all that it checked was as expected.
+    async fn run(&self, script: &str) -> Result<String> {
+        let output = self.python(script, TOKEN)?.output();
+        let output = tokio::time::timeout(PATIENCE, output).await;
+        let output = output.context("the script does not end")??;
+        let (said, told) = (text(&output.stdout), text(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{said}\n{told}\n{}",
+            self.stage.host.log_tail()
+        );
+        let last = said.lines().last().unwrap_or_default();
+        let checked = last
+            .strip_prefix("checked ")
+            .and_then(|n| n.parse::<u32>().ok());
+        ensure!(
+            checked.is_some_and(|checked| checked > 0),
+            "nothing was checked: {said}"
+        );
+        Ok(said)
+    }
+
+    async fn living(&self) -> Result<usize> {
+        let list = ListSandboxesRequest::default();
+        let list = self.stage.host.clients().sandboxes().list(list).await?;
+        Ok(list.into_inner().sandboxes.len())
+    }
+
+    async fn becomes(&self, count: usize) -> Result {
+        let is_so = || async { self.living().await.is_ok_and(|living| living == count) };
+        ensure!(
+            eventually(SOON, is_so).await,
+            "{} sandboxes live, not {count}",
+            self.living().await?
+        );
+        Ok(())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn the_snippets_of_the_announcement(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    gateway.run(include_str!("announced.py")).await?;
+    let requests = gateway.stage.world.requests()?;
+    let seen = requests.last().context("no request arrived")?;
+    let sent = seen.headers.get("authorization").map(String::as_str);
+    ensure!(
+        sent == Some("Bearer sk-live-from-the-announcement"),
+        "{seen:?}"
+    );
+    gateway.becomes(0).await?;
+    gateway.stage.end().await
+}
+
+async fn files(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    gateway.run(include_str!("files.py")).await?;
+    gateway.stage.end().await
+}
+
+async fn programs(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    gateway.run(include_str!("programs.py")).await?;
+    gateway.stage.end().await
+}
+
+async fn sessions(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    gateway.run(include_str!("sessions.py")).await?;
+    gateway.becomes(0).await?;
+    // A client that is killed takes its session with it, and nothing else.
+    let mut client = gateway.python(include_str!("killed.py"), TOKEN)?.spawn()?;
+    gateway.becomes(2).await?;
+    client.kill().await?;
+    gateway.becomes(1).await?;
+    gateway.stage.host.clear().await?;
+    // One that stops without a word is missed.
+    let mut client = gateway.python(include_str!("killed.py"), TOKEN)?.spawn()?;
+    gateway.becomes(2).await?;
+    signal(&client, nix::sys::signal::Signal::SIGSTOP)?;
+    let is_so = || async { gateway.living().await.is_ok_and(|living| living == 1) };
+    ensure!(
+        eventually(Duration::from_secs(90), is_so).await,
+        "a silent client is not missed"
+    );
+    client.kill().await?;
+    gateway.stage.host.clear().await?;
+    gateway.stage.end().await
+}
+
+fn signal(child: &Child, signal: nix::sys::signal::Signal) -> Result {
+    let pid = child.id().context("it has ended")?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal)?;
+    Ok(())
+}
+
+async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    let refused = gateway.python(include_str!("refused.py"), "ddo_another-token-entirely")?;
+    let mut refused = refused;
+    let output = refused.output().await?;
+    ensure!(output.status.success(), "{}", text(&output.stderr));
+    gateway.run(include_str!("nonsense.py")).await?;
+    gateway.becomes(0).await?;
+    if !gateway.stage.host.log_tail().contains("panicked") {
+        return gateway.stage.end().await;
+    }
+    bail!("{}", gateway.stage.host.log_tail());
+}
