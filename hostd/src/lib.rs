@@ -23,6 +23,7 @@ pub mod database;
 pub mod error;
 pub mod gateway;
 pub mod host;
+pub mod http;
 pub mod id;
 pub mod images;
 pub mod metrics;

@@ -2,19 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::{auth, rest, session};
+use crate::http;
 use crate::sandboxes::Sandboxes;
+
+/// Connections at a time that do not speak for a sandbox yet, or have asked for something else.
+const CONNECTIONS: usize = 1024;
+/// WebSockets at a time.
+const SESSIONS: usize = 4096;
 
 /// What the routes need.
 #[derive(Clone)]
 pub(super) struct Gateway {
     pub(super) sandboxes: Sandboxes,
+    /// Places for those who speak for a sandbox.
+    pub(super) sessions: Arc<Semaphore>,
 }
 
 /// Why it cannot serve.
@@ -53,15 +64,12 @@ impl GatewayListener {
     /// Serves until hostd is to end. Clients hear of the end of their sandboxes.
     pub async fn serve(self, sandboxes: Sandboxes) {
         let all_ended = sandboxes.services().all_ended.clone();
-        let served = axum::serve(self.listener, routes(Gateway { sandboxes }));
-        tokio::select! {
-            served = served => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the gateway ended");
-                }
-            }
-            () = all_ended.cancelled() => {}
-        }
+        let gateway = Gateway {
+            sandboxes,
+            sessions: Arc::new(Semaphore::new(SESSIONS)),
+        };
+        let service = TowerToHyperService::new(routes(gateway));
+        http::serve(self.listener, CONNECTIONS, all_ended, service).await;
     }
 }
 

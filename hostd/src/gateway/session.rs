@@ -1,15 +1,16 @@
 //! A client's WebSocket, and the sandbox that it speaks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval, timeout_at};
 
 use super::config;
@@ -37,11 +38,12 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let networks = gateway.sandboxes.services().networks.is_some();
     let wanted = config::read(&headers, networks)?;
+    let place = place(&gateway)?;
     let session = wanted.session;
     let record = gateway.sandboxes.create(wanted.spec).await?;
     let id = record.id.to_string();
     let sandbox = gateway.sandboxes.living_one(&id).await?;
-    Ok(speak(upgrade, Lease::new(sandbox, session), &id))
+    Ok(speak(upgrade, Lease::new(sandbox, session, place), &id))
 }
 
 /// Speaks for a sandbox that is there.
@@ -50,8 +52,21 @@ pub(super) async fn connect(
     Path(id): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
+    let place = place(&gateway)?;
     let sandbox = gateway.sandboxes.living_one(&id).await?;
-    Ok(speak(upgrade, Lease::new(sandbox, false), &id))
+    Ok(speak(upgrade, Lease::new(sandbox, false, place), &id))
+}
+
+fn place(gateway: &Gateway) -> Result<OwnedSemaphorePermit, ApiError> {
+    let place = Arc::clone(&gateway.sessions).try_acquire_owned();
+    place.map_err(|_| {
+        let message = "too many clients are connected";
+        ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOO_MANY_CONNECTIONS",
+            message,
+        )
+    })
 }
 
 fn speak(upgrade: WebSocketUpgrade, lease: Lease, id: &str) -> Response {

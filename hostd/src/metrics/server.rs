@@ -4,29 +4,22 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 use super::figures::Figures;
+use crate::http;
 use crate::sandboxes::Sandboxes;
 
 /// Connections at a time: a few scrapers.
 const CONNECTIONS: usize = 16;
-/// How long a client may take for a request's head, the idle time before it included.
-const HEAD_TIME: Duration = Duration::from_secs(75);
-/// hyper's buffer of a connection: a scraper's request is short.
-const BUFFER: usize = 16 << 10;
 /// What OpenMetrics text is called.
 const TEXT: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -69,47 +62,12 @@ impl MetricsListener {
         let stopping = sandboxes.services().stopping.clone();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Figures(sandboxes)));
-        let (registry, places) = (Arc::new(registry), Arc::new(Semaphore::new(CONNECTIONS)));
-        loop {
-            let accepted = tokio::select! {
-                () = stopping.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    // Who comes when all places are taken is let go at once.
-                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                        let (registry, stopping) = (Arc::clone(&registry), stopping.clone());
-                        tokio::spawn(async move {
-                            stopping
-                                .run_until_cancelled(answer_on(stream, &registry))
-                                .await;
-                            drop(place);
-                        });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection for metrics");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-}
-
-async fn answer_on(stream: TcpStream, registry: &Registry) {
-    let service = service_fn(|request| {
-        let response = answer(&request, registry);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection for metrics ended");
+        let registry = Arc::new(registry);
+        let service = service_fn(move |request| {
+            let response = answer(&request, &registry);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        http::serve(self.listener, CONNECTIONS, stopping, service).await;
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Host {
     pub channel: Channel,
     pub addresses: Vec<String>,
     pub metrics: Option<SocketAddr>,
+    pub gateway: Option<SocketAddr>,
 }
 
 impl Host {
@@ -74,12 +75,18 @@ impl Host {
                 .expect("hostd did not start");
             addresses.push(line.split_once("listening on ").unwrap().1.to_owned());
         }
-        let mut metrics = None;
-        if options.contains(&"--metrics") {
-            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-            let line = line.unwrap().unwrap().unwrap();
-            metrics = Some(line.split_once("metrics on ").unwrap().1.parse().unwrap());
+        let mut more = [
+            ("--metrics", "metrics on ", None),
+            ("--gateway", "gateway on ", None),
+        ];
+        for (option, words, address) in &mut more {
+            if options.contains(option) {
+                let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+                let line = line.unwrap().unwrap().unwrap();
+                *address = Some(line.split_once(*words).unwrap().1.parse().unwrap());
+            }
         }
+        let [(_, _, metrics), (_, _, gateway)] = more;
         let channel = Endpoint::from_shared(format!("unix://{}", socket(temp.path()).display()))
             .unwrap()
             // So that streams which a test leaves unread do not fill the connection's window.
@@ -94,6 +101,7 @@ impl Host {
             channel,
             addresses,
             metrics,
+            gateway,
         }
     }
 

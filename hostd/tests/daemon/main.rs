@@ -8,6 +8,7 @@ mod breaking_off;
 mod capacity;
 mod cli;
 mod fake;
+mod gateway;
 mod host;
 mod life;
 mod listing;

@@ -1,5 +1,5 @@
 sdk = DenoDeploy()
-session = sdk.sandbox.create().__enter__()
-lasting = sdk.sandbox.create(timeout="10m").__enter__()
+contexts = [sdk.sandbox.create(), sdk.sandbox.create(timeout="10m")]
+session, lasting = [context.__enter__() for context in contexts]
 lasting.spawn("sleep", args=["600"])
 time.sleep(600)

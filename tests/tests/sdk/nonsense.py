@@ -49,7 +49,7 @@ for method, path, code in [
     ("GET", "/nowhere", 501),
     ("POST", "/api/v2/sandboxes", 405),
     ("DELETE", "/api/v3/sandbox/sbx_none", 404),
-    ("GET", "/api/v3/sandboxes/create", 426),
+    ("GET", "/api/v3/sandboxes/create", 400),
 ]:
     request = urllib.request.Request(os.environ["DENO_SANDBOX_ENDPOINT"] + path, method=method, headers=headers)
     try:

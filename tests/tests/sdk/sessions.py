@@ -41,13 +41,14 @@ check(ids(), [])
 
 # Twenty at once.
 async def many():
-    async with AsyncDenoDeploy() as sdk:
-        async def one(number):
-            async with sdk.sandbox.create() as sandbox:
-                await sandbox.fs.write_text_file("number", str(number))
-                return await sandbox.fs.read_text_file("number")
+    sdk = AsyncDenoDeploy()
 
-        check(await asyncio.gather(*[one(number) for number in range(20)]), [str(number) for number in range(20)])
+    async def one(number):
+        async with sdk.sandbox.create() as sandbox:
+            await sandbox.fs.write_text_file("number", str(number))
+            return await sandbox.fs.read_text_file("number")
+
+    check(await asyncio.gather(*[one(number) for number in range(20)]), [str(number) for number in range(20)])
 
 
 asyncio.run(many())
