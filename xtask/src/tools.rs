@@ -34,15 +34,11 @@ pub const NETWORK: &[Tool] = &[
     ("taskset", "util-linux"),
 ];
 
-/// What fetching programs to compare with needs.
-pub const RIVALS: &[Tool] = &[
-    ("dpkg-deb", "dpkg"),
-    ("python3", "python3"),
-    ("pip3", "python3-pip"),
-];
+/// What unpacking Debian's packages without installing them needs.
+pub const UNPACKING: &[Tool] = &[("dpkg-deb", "dpkg")];
 
 /// What fetching packages from PyPI needs.
-pub const PYTHON: &[Tool] = &[("python3", "python3"), ("pip3", "python3-pip")];
+const PYTHON: &[Tool] = &[("python3", "python3"), ("pip3", "python3-pip")];
 
 /// Makes sure that `tools` are there; installs what is missing when that is allowed.
 ///
@@ -77,6 +73,18 @@ pub fn download(package: &str, directory: &Path) -> Result<()> {
         images::command::run(&mut command)?;
         Ok(())
     })
+}
+
+/// Puts a package of PyPI and what it needs into a directory. Nothing is installed.
+///
+/// # Errors
+/// When they cannot be had.
+pub fn fetch_python(package: &str, directory: &Path) -> Result<()> {
+    ensure(PYTHON)?;
+    let mut install = Command::new("python3");
+    install.args(["-m", "pip", "install", "--quiet", "--target"]);
+    images::command::run(install.arg(directory).arg(package))?;
+    Ok(())
 }
 
 /// The lists of packages may be missing (a fresh container) or too old: only then are they fetched.

@@ -35,7 +35,7 @@ pub struct Rivals {
 /// # Errors
 /// When packages cannot be had.
 pub fn get() -> Result<Rivals> {
-    tools::ensure(tools::RIVALS)?;
+    tools::ensure(tools::UNPACKING)?;
     let cache = paths::cache()?;
     let _lock = cache::lock(&cache)?;
     let nginx = cache::entry(&cache, "nginx", &[VERSION], unpack_nginx)?;
@@ -58,10 +58,7 @@ fn unpack_nginx(directory: &Path) -> Result<()> {
 }
 
 fn unpack_mitmproxy(directory: &Path) -> Result<()> {
-    let mut install = Command::new("python3");
-    install.args(["-m", "pip", "install", "--quiet", "--target"]);
-    install.arg(directory.join("packages")).arg("mitmproxy");
-    command::run(&mut install)?;
+    tools::fetch_python("mitmproxy", &directory.join("packages"))?;
     let program = directory.join("mitmdump");
     fs::write(&program, MITMDUMP)?;
     Ok(fs::set_permissions(

@@ -1,10 +1,8 @@
 //! The official Deno Sandbox SDKs, as they are published, kept in the cache. Only tests use them.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::Result;
-use images::command;
 
 use crate::{cache, paths, tools};
 
@@ -16,16 +14,9 @@ const PYTHON: &str = "deno-sandbox==0.16.0";
 /// # Errors
 /// When they cannot be had.
 pub fn python() -> Result<PathBuf> {
-    tools::ensure(tools::PYTHON)?;
     let cache = paths::cache()?;
     let _lock = cache::lock(&cache)?;
-    cache::entry(&cache, "sdk-python", &[PYTHON], install)
-}
-
-fn install(directory: &Path) -> Result<()> {
-    let mut install = Command::new("python3");
-    install.args(["-m", "pip", "install", "--quiet", "--target"]);
-    install.arg(directory).arg(PYTHON);
-    command::run(&mut install)?;
-    Ok(())
+    cache::entry(&cache, "sdk-python", &[PYTHON], |directory| {
+        tools::fetch_python(PYTHON, directory)
+    })
 }
