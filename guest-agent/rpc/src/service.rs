@@ -35,7 +35,8 @@ const RETRY: Duration = Duration::from_millis(5);
 /// The service cannot be started or reached, or the streams broke.
 pub fn relay(directory: &Path, start: &mut Command) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let mut service = match UnixStream::connect(socket(directory)).await {
             Ok(service) => service,
             Err(_) => begun(directory, start).await?,
@@ -43,7 +44,10 @@ pub fn relay(directory: &Path, start: &mut Command) -> io::Result<()> {
         let mut client = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
         tokio::io::copy_bidirectional(&mut client, &mut service).await?;
         Ok(())
-    })
+    });
+    // A read of standard input that is under way is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Starts the service; of two that are started at once one ends at once.
