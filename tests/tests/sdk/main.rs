@@ -15,6 +15,7 @@ use tests::measure::eventually;
 use tests::products::Products;
 use tests::stage::Stage;
 use tests::{Host, Result, suite};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 suite!(
@@ -104,6 +105,17 @@ impl Gateway {
         Ok(said)
     }
 
+    /// A client that has a sandbox of its session and one that is to outlive it, and does nothing more.
+    async fn client_of_two(&self) -> Result<Child> {
+        let mut client = self.python(include_str!("killed.py"), TOKEN)?.spawn()?;
+        let said = client.stdout.take().context("no output")?;
+        let mut lines = BufReader::new(said).lines();
+        let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+        ensure!(ready.as_deref() == Some("ready"), "{ready:?}");
+        ensure!(self.living().await? == 2);
+        Ok(client)
+    }
+
     async fn living(&self) -> Result<usize> {
         let list = ListSandboxesRequest::default();
         let list = self.stage.host.clients().sandboxes().list(list).await?;
@@ -156,14 +168,12 @@ async fn sessions(_: Arc<Host>) -> Result {
     gateway.run(include_str!("sessions.py")).await?;
     gateway.becomes(0).await?;
     // A client that is killed takes its session with it, and nothing else.
-    let mut client = gateway.python(include_str!("killed.py"), TOKEN)?.spawn()?;
-    gateway.becomes(2).await?;
+    let mut client = gateway.client_of_two().await?;
     client.kill().await?;
     gateway.becomes(1).await?;
     gateway.stage.host.clear().await?;
     // One that stops without a word is missed.
-    let mut client = gateway.python(include_str!("killed.py"), TOKEN)?.spawn()?;
-    gateway.becomes(2).await?;
+    let mut client = gateway.client_of_two().await?;
     signal(&client, nix::sys::signal::Signal::SIGSTOP)?;
     let is_so = || async { gateway.living().await.is_ok_and(|living| living == 1) };
     ensure!(
