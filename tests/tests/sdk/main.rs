@@ -51,8 +51,11 @@ impl Gateway {
         let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
         options.extra = vec!["--gateway".into(), address.to_string().into()];
         options.extra.extend(["--token-file".into(), token.into()]);
+        let stage = Stage::start(options).await?;
+        // The SDK waits for no handshake longer than ten seconds, which the first restore may take where all is emulated.
+        stage.host.create().await?.kill().await?;
         Ok(Self {
-            stage: Stage::start(options).await?,
+            stage,
             address,
             _token: files,
         })
