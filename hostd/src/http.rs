@@ -1,6 +1,8 @@
 //! HTTP/1.1 beside gRPC: connections taken within limits.
 
 use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +22,60 @@ const BUFFER: usize = 256 << 10;
 /// After the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections, so many at once, until `stopped`. Who comes when all places are taken is let go at once. A connection that
-/// is upgraded gives its place back, and is its service's own from then on.
-pub async fn serve<S, B>(
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({option})")]
+pub struct ListenError {
+    option: &'static str,
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds what an option says.
+    ///
+    /// # Errors
+    /// [`ListenError`]: it cannot be listened on.
+    pub async fn bind(option: &'static str, address: SocketAddr) -> Result<Self, ListenError> {
+        let failed = |source| ListenError {
+            option,
+            address,
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves connections, so many at once, until `stopped`. Who comes when all places are taken is let go at once. A connection
+    /// that is upgraded gives its place back, and is its service's own from then on.
+    pub async fn serve<S, B>(self, connections: usize, stopped: CancellationToken, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        serve(self.listener, connections, stopped, service).await;
+    }
+}
+
+async fn serve<S, B>(
     listener: TcpListener,
     connections: usize,
     stopped: CancellationToken,

@@ -1,16 +1,18 @@
 //! `hostd`: reads like what happens when it starts.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use hostd::config::{Args, Config};
 use hostd::database::Database;
-use hostd::gateway::GatewayListener;
+use hostd::gateway;
 use hostd::host::cgroup::Cgroups;
 use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
-use hostd::metrics::MetricsListener;
+use hostd::http::{ListenError, Listener};
+use hostd::metrics;
 use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
 use hostd::server::Listeners;
@@ -49,32 +51,45 @@ async fn run(args: Args) -> anyhow::Result<()> {
     recover(&state_dir, &database, cgroups.as_ref()).await?;
 
     let listeners = Listeners::bind(&config).await?;
-    let metrics = match config.metrics {
-        Some(address) => Some(MetricsListener::bind(address).await?),
-        None => None,
-    };
-    let gateway = match config.gateway {
-        Some(address) => Some(GatewayListener::bind(address).await?),
-        None => None,
-    };
+    let metrics = listener("--metrics", config.metrics).await?;
+    let gateway = listener("--gateway", config.gateway).await?;
     let services = Services::start(config, state_dir, database, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
         println!("hostd {}: listening on {address}", hostd::VERSION);
     }
-    if let Some(metrics) = metrics {
-        println!("hostd {}: metrics on {}", hostd::VERSION, metrics.address());
-        tokio::spawn(metrics.serve(sandboxes.clone()));
+    if let Some(listener) = metrics {
+        println!(
+            "hostd {}: metrics on {}",
+            hostd::VERSION,
+            listener.address()
+        );
+        tokio::spawn(metrics::serve(listener, sandboxes.clone()));
     }
-    if let Some(gateway) = gateway {
-        println!("hostd {}: gateway on {}", hostd::VERSION, gateway.address());
-        tokio::spawn(gateway.serve(sandboxes.clone()));
+    if let Some(listener) = gateway {
+        println!(
+            "hostd {}: gateway on {}",
+            hostd::VERSION,
+            listener.address()
+        );
+        tokio::spawn(gateway::serve(listener, sandboxes.clone()));
     }
     let served = listeners.serve(sandboxes).await;
 
     tracing::info!("ending all sandboxes");
     services.stop().await;
     served.context("serving")
+}
+
+/// What is served on an address of its own, if it is wanted.
+async fn listener(
+    option: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<Listener>, ListenError> {
+    match address {
+        Some(address) => Listener::bind(option, address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The first signal ends hostd in order.

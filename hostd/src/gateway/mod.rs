@@ -22,4 +22,4 @@ mod rest;
 mod server;
 mod session;
 
-pub use server::{GatewayError, GatewayListener};
+pub use server::serve;

@@ -4,4 +4,4 @@
 mod figures;
 mod server;
 
-pub use server::{MetricsError, MetricsListener};
+pub use server::serve;

@@ -1,8 +1,6 @@
-//! [`MetricsListener`]: `GET /metrics`.
+//! `GET /metrics`.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::Full;
@@ -12,10 +10,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
 use super::figures::Figures;
-use crate::http;
+use crate::http::Listener;
 use crate::sandboxes::Sandboxes;
 
 /// Connections at a time: a few scrapers.
@@ -24,51 +21,17 @@ const CONNECTIONS: usize = 16;
 const TEXT: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// Why figures cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (--metrics)")]
-pub struct MetricsError {
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
-}
-
-/// A bound listener.
-#[derive(Debug)]
-pub struct MetricsListener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl MetricsListener {
-    /// Binds the address.
-    ///
-    /// # Errors
-    /// [`MetricsError`]: it cannot be listened on.
-    pub async fn bind(address: SocketAddr) -> Result<Self, MetricsError> {
-        let failed = |source| MetricsError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
-    }
-
-    /// Where it listens, with the port that the kernel chose.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until hostd is to end.
-    pub async fn serve(self, sandboxes: Sandboxes) {
-        let stopping = sandboxes.services().stopping.clone();
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Figures(sandboxes)));
-        let registry = Arc::new(registry);
-        let service = service_fn(move |request| {
-            let response = answer(&request, &registry);
-            async move { Ok::<_, Infallible>(response) }
-        });
-        http::serve(self.listener, CONNECTIONS, stopping, service).await;
-    }
+/// Serves them until hostd is to end.
+pub async fn serve(listener: Listener, sandboxes: Sandboxes) {
+    let stopping = sandboxes.services().stopping.clone();
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Figures(sandboxes)));
+    let registry = Arc::new(registry);
+    let service = service_fn(move |request| {
+        let response = answer(&request, &registry);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    listener.serve(CONNECTIONS, stopping, service).await;
 }
 
 fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
