@@ -71,42 +71,26 @@ impl Listener {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        serve(self.listener, connections, stopped, service).await;
-    }
-}
-
-async fn serve<S, B>(
-    listener: TcpListener,
-    connections: usize,
-    stopped: CancellationToken,
-    service: S,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
-    let places = Arc::new(Semaphore::new(connections));
-    loop {
-        let accepted = tokio::select! {
-            () = stopped.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let (service, stopped) = (service.clone(), stopped.clone());
-                    tokio::spawn(async move {
-                        stopped.run_until_cancelled(answer(stream, service)).await;
-                        drop(place);
-                    });
+        let places = Arc::new(Semaphore::new(connections));
+        loop {
+            let accepted = tokio::select! {
+                () = stopped.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let (service, stopped) = (service.clone(), stopped.clone());
+                        tokio::spawn(async move {
+                            stopped.run_until_cancelled(answer(stream, service)).await;
+                            drop(place);
+                        });
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection");
-                tokio::time::sleep(PAUSE).await;
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

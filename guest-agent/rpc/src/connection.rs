@@ -16,7 +16,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::methods;
 use crate::state::{Shared, State};
-use crate::wire::{Failure, Incoming, answer};
+use crate::wire::{Answer, Error, Failure, Incoming, answer};
 
 /// The longest message in bytes: the gateway ends a client that sends a longer one.
 pub const MAX_MESSAGE: usize = 64 << 20;
@@ -33,6 +33,17 @@ impl Outbox {
     /// Sends a message. Waits while the client does not read; when it has gone, nothing is sent.
     pub async fn send(&self, message: &Value) {
         let _ = self.0.send(message.to_string().into()).await;
+    }
+
+    /// Answers a request: with an error, if the answer is longer than a message may be. Text can become six times as long when it is
+    /// written as JSON.
+    async fn answer(&self, id: &Value, done: Answer) {
+        let mut text = answer(id, done).to_string();
+        if text.len() > MAX_MESSAGE {
+            let error = Error::new("RangeError", "the answer is too long for one message");
+            text = answer(id, Err(error.into())).to_string();
+        }
+        let _ = self.0.send(text.into()).await;
     }
 }
 
@@ -78,7 +89,7 @@ pub async fn serve(
         // What it begins, it begins in order: requests refer to what earlier ones made.
         requests.spawn(async move {
             let done = methods::call(&state, &method, &params).await;
-            outbox.send(&answer(&id, done)).await;
+            outbox.answer(&id, done).await;
             drop(place);
         });
     }

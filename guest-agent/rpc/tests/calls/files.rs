@@ -255,3 +255,23 @@ async fn temporary_names_are_fresh_and_the_mask_is_told() {
     assert_eq!(client.call("umask", json!({"mask": 0o077})).await, before);
     assert_eq!(client.call("umask", json!({"mask": before})).await, 0o077);
 }
+
+#[tokio::test]
+async fn what_is_too_long_for_a_message_is_told() {
+    let (mut client, temp) = (Client::new(), tempfile::tempdir().unwrap());
+    let path = temp.path().join("file");
+    // Each of these bytes is six characters in JSON.
+    std::fs::write(&path, vec![1; 12 << 20]).unwrap();
+    let error = client.fails("readTextFile", json!({"path": path})).await;
+    assert_eq!(error["constructorName"], "RangeError");
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(100 << 20)
+        .unwrap();
+    let error = client.fails("readFile", json!({"path": path})).await;
+    assert_eq!(error["constructorName"], "RangeError");
+    assert_eq!(
+        client.call("stat", json!({"path": path})).await["size"],
+        100 << 20
+    );
+}
