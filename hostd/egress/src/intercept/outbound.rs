@@ -83,14 +83,19 @@ pub(super) async fn request(
     let read = signing
         .as_ref()
         .is_some_and(|signing| signing.reads_body(transform.is_some()));
+    // What few requests need is boxed: each request's future has room for all that is awaited in it.
     let (body, signed) = match transform {
         _ if incoming.is_end_stream() => (Body::whole(Bytes::new()), Some(Bytes::new())),
         transform if read => {
-            let (body, signed) = gathered(&mut head, incoming, transform, common).await?;
+            let gathered = gathered(&mut head, incoming, transform, common);
+            let (body, signed) = Box::pin(gathered).await?;
             (body, Some(signed))
         }
         None => (Body::stream(Begun::of(incoming).await), None),
-        Some(transform) => (rewritten(&mut head, incoming, transform).await?, None),
+        Some(transform) => {
+            let rewritten = rewritten(&mut head, incoming, transform);
+            (Box::pin(rewritten).await?, None)
+        }
     };
     if let Some(signing) = signing {
         rewriting.sign(&mut head, signing, signed.as_deref().filter(|_| read))?;

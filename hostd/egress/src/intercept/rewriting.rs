@@ -68,7 +68,8 @@ impl Rewriting {
         record.secrets(substitution.uses().clone());
         let wanted = substitution.wanted(head).map_err(Problem::Unfit)?;
         for wanted in &wanted {
-            let token = minting::token(&wanted.secret, common).await;
+            // Boxed, because it is large, and most requests have none.
+            let token = Box::pin(minting::token(&wanted.secret, common)).await;
             let token = token.inspect_err(|_| substitution.withhold(wanted))?;
             if let Some(token) = token {
                 substitution.supply(wanted, token.clone());

@@ -76,7 +76,7 @@ impl Pool {
         target: &Target,
         protocols: &[Protocol],
     ) -> Result<Protocol, UpstreamError> {
-        let client = self.connect(target, protocols).await?;
+        let client = Box::pin(self.connect(target, protocols)).await?;
         let protocol = client.protocol();
         self.keep(target, client);
         Ok(protocol)
@@ -107,8 +107,7 @@ impl Pool {
                 Err(unsent) => return Err(UpstreamError::Http(unsent.error)),
             },
         };
-        // Boxed, because it is large, and most requests do without.
-        let client = Box::pin(self.fresh(target, protocol)).await?;
+        let client = self.fresh(target, protocol).await?;
         self.send_on(client, target, request)
             .await
             .map_err(|unsent| UpstreamError::Http(unsent.error))
@@ -120,7 +119,7 @@ impl Pool {
         if let Some(client) = self.kept(target).await {
             return Ok(client);
         }
-        let client = self.connect(target, &[protocol]).await?;
+        let client = Box::pin(self.connect(target, &[protocol])).await?;
         if let Some(shared) = client.share() {
             self.keep(target, shared);
         }
@@ -178,6 +177,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To be boxed: it is large, and neither most requests nor a connection that goes on have to do with it.
     async fn connect(
         &self,
         target: &Target,

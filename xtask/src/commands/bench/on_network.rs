@@ -15,8 +15,7 @@ use crate::{products, tools};
 ///
 /// In SCHED_BATCH, so that who wakes up does not interrupt who runs: client and upstream share a core, and would take
 /// turns for each segment that a proxy sends from another core, where without a proxy they take turns for each buffer.
-const ALONE: &str =
-    "setpriv --pdeathsig KILL unshare --net --pid --fork --kill-child --mount-proc -- chrt --batch 0";
+const ALONE: &str = "setpriv --pdeathsig KILL unshare --net --pid --fork --kill-child --mount-proc -- chrt --batch 0";
 
 /// Runs `bench-NAME`, which writes what it measured to `json`.
 pub fn run(arguments: &Arguments, json: &Path) -> Result<u8> {
