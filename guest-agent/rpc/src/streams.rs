@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use rustix::rand::GetRandomFlags;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -166,10 +167,23 @@ fn said(error: &Value) -> String {
 }
 
 /// The streams that go to a client.
-#[derive(Default)]
 pub struct Outgoing {
     next: AtomicU64,
     cancelled: Mutex<HashMap<u64, CancellationToken>>,
+}
+
+impl Default for Outgoing {
+    /// The JavaScript SDK has one table for the streams of all sandboxes: each counts from somewhere else.
+    fn default() -> Self {
+        let mut random = [0; 6];
+        // Without any the ids are those that one sandbox alone would have. Never more than 53 bits: JavaScript's numbers have no more.
+        let _ = rustix::rand::getrandom(&mut random, GetRandomFlags::empty());
+        let [a, b, c, d, e, f] = random;
+        Self {
+            next: AtomicU64::new(u64::from_be_bytes([0, 0, a, b, c, d, e, f])),
+            cancelled: Mutex::default(),
+        }
+    }
 }
 
 /// The writer's end of a stream to a client. Dropped without [`Writer::end`] it ends, too.

@@ -2,6 +2,7 @@
 
 mod directories;
 mod environment;
+mod fetch;
 pub(crate) mod handles;
 mod info;
 pub(crate) mod processes;
@@ -31,8 +32,9 @@ pub(crate) async fn call(state: &State, method: &str, params: &str) -> Answer {
         "envGet" | "envSet" | "envToObject" | "envDelete" => {
             environment::call(state, method, params)
         }
-        "fetch" | "spawnDeno" | "denoHttpWait" | "spawnDenoRepl" | "denoReplClose"
-        | "denoReplEval" | "denoReplCall" | "exposeHttp" | "vscode" | "download" => {
+        "fetch" => fetch::call(state, params).await,
+        "spawnDeno" | "denoHttpWait" | "spawnDenoRepl" | "denoReplClose" | "denoReplEval"
+        | "denoReplCall" | "exposeHttp" | "vscode" | "download" => {
             Err(Error::new("NotSupported", format!("{method} is not there yet")).into())
         }
         _ => directories::call(method, params).await,

@@ -94,11 +94,14 @@ impl Client {
     /// The error that it gives.
     pub async fn fails(&mut self, method: &str, params: Value) -> Value {
         let id = self.begin(method, params).await;
+        self.failure(id).await
+    }
+
+    /// The error of a request that was begun.
+    pub async fn failure(&mut self, id: u64) -> Value {
         let answer = self.answer(id).await;
         let error = answer["result"].get("error");
-        error
-            .unwrap_or_else(|| panic!("{method}: {answer}"))
-            .clone()
+        error.unwrap_or_else(|| panic!("{answer}")).clone()
     }
 
     /// Sends a stream of these pieces.
@@ -119,13 +122,26 @@ impl Client {
 
     /// The pieces of a stream, when it has ended.
     pub async fn pieces(&mut self, id: &Value) -> Vec<Vec<u8>> {
+        let error = self.end(id).await;
+        assert!(error.is_null(), "{error}");
+        self.streams
+            .remove(&id.as_u64().unwrap())
+            .unwrap_or_default()
+    }
+
+    /// The error that a stream ends with.
+    pub async fn broken(&mut self, id: &Value) -> Value {
+        let error = self.end(id).await;
+        assert!(!error.is_null(), "it ends well");
+        error
+    }
+
+    async fn end(&mut self, id: &Value) -> Value {
         let id = id.as_u64().unwrap();
         while !self.ended.contains_key(&id) {
             self.next_message().await;
         }
-        let error = self.ended.remove(&id).unwrap();
-        assert!(error.is_null(), "{error}");
-        self.streams.remove(&id).unwrap_or_default()
+        self.ended.remove(&id).unwrap()
     }
 
     /// All bytes of a stream.

@@ -9,6 +9,7 @@
 
 mod client;
 mod environment;
+mod fetch;
 mod files;
 mod handles;
 mod processes;
