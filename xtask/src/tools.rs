@@ -40,6 +40,9 @@ pub const UNPACKING: &[Tool] = &[("dpkg-deb", "dpkg")];
 /// What fetching packages from PyPI needs.
 const PYTHON: &[Tool] = &[("python3", "python3"), ("pip3", "python3-pip")];
 
+/// What fetching packages from npm needs.
+const NPM: &[Tool] = &[("npm", "npm")];
+
 /// Makes sure that `tools` are there; installs what is missing when that is allowed.
 ///
 /// # Errors
@@ -83,6 +86,26 @@ pub fn fetch_python(package: &str, directory: &Path) -> Result<()> {
     ensure(PYTHON)?;
     let mut install = Command::new("python3");
     install.args(["-m", "pip", "install", "--quiet", "--target"]);
+    images::command::run(install.arg(directory).arg(package))?;
+    Ok(())
+}
+
+/// Puts a package of npm and what it needs below `node_modules` in a directory. Nothing of it is run.
+///
+/// # Errors
+/// When they cannot be had.
+pub fn fetch_javascript(package: &str, directory: &Path) -> Result<()> {
+    ensure(NPM)?;
+    std::fs::create_dir_all(directory)?;
+    let mut install = Command::new("npm");
+    install.args([
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
     images::command::run(install.arg(directory).arg(package))?;
     Ok(())
 }

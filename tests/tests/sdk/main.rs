@@ -1,8 +1,8 @@
-//! The official Deno Sandbox SDK for Python, unmodified, against hostd's gateway.
+//! The official Deno Sandbox SDKs for Python and JavaScript, unmodified, against hostd's gateway.
 #![allow(missing_docs)]
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +26,29 @@ suite!(
     tokens_and_nonsense,
 );
 
+/// A script of `python/` or `javascript/`: its name, and its text.
+macro_rules! script {
+    ($folder:literal, $name:literal) => {
+        Script {
+            name: $name,
+            text: include_str!(concat!($folder, "/", $name)),
+        }
+    };
+}
+
 /// As the JavaScript SDK wants an organisation's token to begin.
 const TOKEN: &str = "ddo_a-token-for-the-tests";
-/// Where the packages are.
+/// Where the packages are: Python's in `python`, and JavaScript's in `javascript/node_modules`.
 const PACKAGES: &str = "THAW_SDK_PACKAGES";
 /// A script may take so long where the processor is emulated.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long an end may take to be seen.
 const SOON: Duration = Duration::from_secs(20);
+
+struct Script {
+    name: &'static str,
+    text: &'static str,
+}
 
 /// A host with a gateway, and the small internet.
 struct Gateway {
@@ -61,21 +76,37 @@ impl Gateway {
         })
     }
 
-    /// Python with the SDK, and the script on its standard input.
-    fn python(&self, script: &str, token: &str) -> Result<Command> {
-        let packages = std::env::var(PACKAGES).context(PACKAGES)?;
-        ensure!(
-            Path::new(&packages).join("deno_sandbox").is_dir(),
-            "no SDK in {packages}"
-        );
-        let endpoint = format!("http://{}", self.address);
-        let mut python = Command::new("python3");
+    /// Python with the SDK, and the script.
+    fn python(&self, script: &Script, token: &str) -> Result<Command> {
+        let packages = packages("python")?;
+        let mut python = self.client("python3", token);
         python
-            .args(["-c", &format!("{}\n{script}", include_str!("common.py"))])
+            .args([
+                "-c",
+                &format!("{}\n{}", include_str!("python/common.py"), script.text),
+            ])
+            .env("PYTHONPATH", packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(python)
+    }
+
+    /// Node with the SDK, and the script.
+    fn javascript(&self, script: &Script) -> Result<Command> {
+        let packages = packages("javascript")?;
+        let mut node = self.client("node", TOKEN);
+        let script = format!("{}\n{}", include_str!("javascript/common.mjs"), script.text);
+        node.args(["--input-type=module", "--eval", &script])
+            // What is imported is looked for from here.
+            .current_dir(packages);
+        Ok(node)
+    }
+
+    fn client(&self, program: &str, token: &str) -> Command {
+        let endpoint = format!("http://{}", self.address);
+        let mut client = Command::new(program);
+        client
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("PYTHONPATH", packages)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("DENO_SANDBOX_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_TOKEN", token)
@@ -83,14 +114,25 @@ impl Gateway {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        Ok(python)
+        client
     }
 
-    /// Runs a script to its end; all that it checked was as expected.
-    async fn run(&self, script: &str) -> Result<String> {
-        let output = self.python(script, TOKEN)?.output();
-        let output = tokio::time::timeout(PATIENCE, output).await;
-        let output = output.context("the script does not end")??;
+    /// Runs scripts to their ends, one after the other; all that they checked was as expected.
+    async fn run(&self, scripts: &[Script]) -> Result {
+        for script in scripts {
+            let ran = tokio::time::timeout(PATIENCE, self.run_one(script)).await;
+            ran.context("the script does not end")?
+                .context(script.name)?;
+        }
+        Ok(())
+    }
+
+    async fn run_one(&self, script: &Script) -> Result {
+        let mut client = match script.name.ends_with(".py") {
+            true => self.python(script, TOKEN)?,
+            false => self.javascript(script)?,
+        };
+        let output = client.output().await?;
         let (said, told) = (text(&output.stdout), text(&output.stderr));
         ensure!(
             output.status.success(),
@@ -101,16 +143,20 @@ impl Gateway {
         let checked = last
             .strip_prefix("checked ")
             .and_then(|n| n.parse::<u32>().ok());
-        ensure!(
-            checked.is_some_and(|checked| checked > 0),
-            "nothing was checked: {said}"
+        let checked = checked.filter(|checked| *checked > 0);
+        println!(
+            "{}: {} checks",
+            script.name,
+            checked.with_context(|| said.clone())?
         );
-        Ok(said)
+        Ok(())
     }
 
     /// A client that has a sandbox of its session and one that is to outlive it, and does nothing more.
     async fn client_of_two(&self) -> Result<Child> {
-        let mut client = self.python(include_str!("killed.py"), TOKEN)?.spawn()?;
+        let mut client = self
+            .python(&script!("python", "killed.py"), TOKEN)?
+            .spawn()?;
         let said = client.stdout.take().context("no output")?;
         let mut lines = BufReader::new(said).lines();
         let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
@@ -136,39 +182,54 @@ impl Gateway {
     }
 }
 
+/// The packages for a language.
+fn packages(language: &str) -> Result<PathBuf> {
+    let packages = std::env::var(PACKAGES).context(PACKAGES)?;
+    let packages = Path::new(&packages).join(language);
+    ensure!(packages.is_dir(), "there is no {}", packages.display());
+    Ok(packages)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 async fn the_snippets_of_the_announcement(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(include_str!("announced.py")).await?;
+    gateway
+        .run(&[
+            script!("python", "announced.py"),
+            script!("javascript", "announced.mjs"),
+        ])
+        .await?;
     let requests = gateway.stage.world.requests()?;
-    let seen = requests.last().context("no request arrived")?;
-    let sent = seen.headers.get("authorization").map(String::as_str);
-    ensure!(
-        sent == Some("Bearer sk-live-from-the-announcement"),
-        "{seen:?}"
-    );
+    ensure!(requests.len() == 4, "{requests:?}");
+    for seen in requests {
+        let sent = seen.headers.get("authorization").map(String::as_str);
+        ensure!(
+            sent == Some("Bearer sk-live-from-the-announcement"),
+            "{seen:?}"
+        );
+    }
     gateway.becomes(0).await?;
     gateway.stage.end().await
 }
 
 async fn files(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(include_str!("files.py")).await?;
+    gateway.run(&[script!("python", "files.py")]).await?;
     gateway.stage.end().await
 }
 
 async fn programs(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(include_str!("programs.py")).await?;
+    gateway.run(&[script!("python", "programs.py")]).await?;
     gateway.stage.end().await
 }
 
 async fn sessions(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(include_str!("sessions.py")).await?;
+    gateway.run(&[script!("python", "sessions.py")]).await?;
     gateway.becomes(0).await?;
     // A client that is killed takes its session with it, and nothing else.
     let mut client = gateway.client_of_two().await?;
@@ -196,11 +257,20 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) -> Result {
 
 async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    let refused = gateway.python(include_str!("refused.py"), "ddo_another-token-entirely")?;
+    let refused = gateway.python(
+        &script!("python", "refused.py"),
+        "ddo_another-token-entirely",
+    )?;
     let mut refused = refused;
     let output = refused.output().await?;
     ensure!(output.status.success(), "{}", text(&output.stderr));
-    gateway.run(include_str!("nonsense.py")).await?;
+    gateway.run(&[script!("python", "nonsense.py")]).await?;
+    gateway
+        .run(&[
+            script!("python", "hosting.py"),
+            script!("javascript", "hosting.mjs"),
+        ])
+        .await?;
     gateway.becomes(0).await?;
     if !gateway.stage.host.log_tail().contains("panicked") {
         return gateway.stage.end().await;

@@ -218,7 +218,7 @@ fn run_on(
         .iter()
         .any(|(name, _)| name == ON_SDK)
     {
-        let set: Set = vec![("packages".to_owned(), products::python_sdk()?)];
+        let set: Set = vec![("packages".to_owned(), products::sdks()?)];
         variables.push((
             SDK_PACKAGES.to_owned(),
             format!("{}/packages", host.shelve(&set)?),

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub use rivals::get as rivals;
-pub use sdks::python as python_sdk;
+pub use sdks::get as sdks;
 
 /// A set of files, each with its path in the set.
 pub type Set = Vec<(String, PathBuf)>;

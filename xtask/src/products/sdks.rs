@@ -6,17 +6,19 @@ use anyhow::Result;
 
 use crate::{cache, paths, tools};
 
-/// What is fetched from PyPI. The gateway was made for this version; a later one may send more.
+/// What is fetched from PyPI and npm. The gateway was made for these versions; later ones may send more.
 const PYTHON: &str = "deno-sandbox==0.16.0";
+const JAVASCRIPT: &str = "@deno/sandbox@0.13.2";
 
-/// Returns a directory of Python packages, fetched if need be.
+/// Returns a directory of packages, fetched if need be: `python`, and `javascript/node_modules`.
 ///
 /// # Errors
 /// When they cannot be had.
-pub fn python() -> Result<PathBuf> {
+pub fn get() -> Result<PathBuf> {
     let cache = paths::cache()?;
     let _lock = cache::lock(&cache)?;
-    cache::entry(&cache, "sdk-python", &[PYTHON], |directory| {
-        tools::fetch_python(PYTHON, directory)
+    cache::entry(&cache, "sdks", &[PYTHON, JAVASCRIPT], |directory| {
+        tools::fetch_python(PYTHON, &directory.join("python"))?;
+        tools::fetch_javascript(JAVASCRIPT, &directory.join("javascript"))
     })
 }

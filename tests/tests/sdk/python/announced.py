@@ -24,6 +24,12 @@ with sdk.sandbox.create(
     answer, told = process.stdout.read(), process.stderr.read()
     check((process.wait()["code"], told), (0, b""))
     check(f"Bearer {placeholder}".encode() in answer or answer, True)
+    # The same from the sandbox's network, without a program.
+    headers = {"authorization": f"Bearer {placeholder}"}
+    response = sandbox.fetch("https://api.thaw.example/echo", headers=headers)
+    check((response.status_code, response.is_success), (200, True))
+    fails(lambda: sandbox.fetch("https://other.thaw.example/"), "TypeError")
+
     refused = "curl -sS -m 20 https://other.thaw.example/"
     process = sandbox.spawn("sh", args=["-c", refused], stdout="piped", stderr="piped")
     check(process.wait()["success"], False)
