@@ -186,6 +186,15 @@ impl Default for Outgoing {
     }
 }
 
+impl Drop for Outgoing {
+    /// The client has gone: nobody wants more of any.
+    fn drop(&mut self) {
+        let all = self.cancelled.get_mut();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.values().for_each(CancellationToken::cancel);
+    }
+}
+
 /// The writer's end of a stream to a client. Dropped without [`Writer::end`] it ends, too.
 pub struct Writer {
     id: u64,

@@ -179,3 +179,18 @@ async fn what_is_aborted_ends() {
     let error = client.broken(&answer["bodyStreamId"]).await;
     assert_eq!(error["name"], "AbortError");
 }
+
+#[tokio::test]
+async fn a_client_that_goes_takes_its_answers_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let answering = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        answer(stream).await;
+    });
+    let mut client = Client::new();
+    client.call("fetch", get(server, "/endless")).await;
+    drop(client);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), answering).await;
+    ended.expect("it is still read").unwrap();
+}
