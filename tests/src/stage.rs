@@ -45,6 +45,15 @@ impl Stage {
     }
 }
 
+/// A host that still runs when its test lets go of it belongs to one that failed: what it said is shown.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.host.is_running() {
+            eprintln!("--- the stage's hostd\n{}", self.host.log_tail());
+        }
+    }
+}
+
 /// A network that reaches these hosts.
 pub fn network(allow: &[&str], secrets: Vec<Secret>) -> Network {
     let policy = NetworkPolicy {

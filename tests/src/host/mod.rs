@@ -219,6 +219,11 @@ impl Host {
         said.collect::<Vec<_>>().join("\n")
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         tail(&self.directory.path().join("log"))

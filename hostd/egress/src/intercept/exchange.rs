@@ -13,10 +13,10 @@ use super::inbound::{self, Passed};
 use super::problem::Problem;
 use super::protocol::Protocol;
 use super::record::Record;
-use super::rewriting::Rewriting;
+use super::rewriting::{BodyPlan, Rewriting};
 use super::session::{Common, Opened};
 use super::upstream::{Pool, UpstreamError};
-use super::{asked, outbound, websocket};
+use super::{asked, lingering, outbound, websocket};
 use crate::policy::Target;
 
 /// One connection of the guest, and what its requests share.
@@ -27,6 +27,14 @@ pub(super) struct Exchange {
     pool: Arc<Pool>,
     /// What is left to do once HTTP is over: a WebSocket's bytes.
     left: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+/// What a request's head decided: where it goes, and with what.
+struct Decided {
+    target: Target,
+    rewriting: Rewriting,
+    upgrade: Option<OnUpgrade>,
+    body: BodyPlan,
 }
 
 /// Where a request went.
@@ -107,7 +115,22 @@ impl Exchange {
         body: Incoming,
         record: &mut Record,
     ) -> Result<(Passed, Way), Problem> {
-        let target = asked::target(&head, &self.opened)?;
+        match self.decided(&mut head, record).await {
+            Ok(decided) => self.sent(head, body, decided, record).await,
+            Err(problem) => {
+                Box::pin(lingering::drain(&head, body)).await;
+                Err(problem)
+            }
+        }
+    }
+
+    /// Checks a head and puts the secrets in.
+    async fn decided(
+        &self,
+        head: &mut request::Parts,
+        record: &mut Record,
+    ) -> Result<Decided, Problem> {
+        let target = asked::target(head, &self.opened)?;
         record.about(&target);
         let allowed = self.common.outside.check(&target);
         allowed.map_err(|refusal| Problem::Policy {
@@ -115,15 +138,38 @@ impl Exchange {
             refusal,
         })?;
         let mut rewriting = Rewriting::of(&self.common, &self.opened, &target);
-        let upgrade = websocket::wanted(&head)
+        let upgrade = websocket::wanted(head)
             .then(|| head.extensions.remove::<OnUpgrade>())
             .flatten();
-        let bodiless = head.method == Method::HEAD;
-        outbound::address(&mut head, &target, &self.opened, self.protocol)?;
+        outbound::address(head, &target, &self.opened, self.protocol)?;
         if upgrade.is_some() {
             websocket::ask(&mut head.headers, rewriting.reads_frames());
         }
-        let request = outbound::request(head, body, &mut rewriting, &self.common, record).await?;
+        let body = rewriting.request(head, &self.common, record).await?;
+        Ok(Decided {
+            target,
+            rewriting,
+            upgrade,
+            body,
+        })
+    }
+
+    async fn sent(
+        &self,
+        head: request::Parts,
+        body: Incoming,
+        decided: Decided,
+        record: &mut Record,
+    ) -> Result<(Passed, Way), Problem> {
+        let Decided {
+            target,
+            mut rewriting,
+            upgrade,
+            body: plan,
+        } = decided;
+        let bodiless = head.method == Method::HEAD;
+        let request =
+            outbound::request(head, body, plan, &mut rewriting, &self.common, record).await?;
         record.goes();
         let sent = self.pool.send(&target, self.protocol, request).await;
         let (answer, address) = sent.map_err(|error| match error {

@@ -28,6 +28,7 @@ mod exchange;
 mod hop;
 mod inbound;
 mod limits;
+mod lingering;
 mod minting;
 mod outbound;
 mod problem;

@@ -14,7 +14,7 @@ use super::body::Body;
 use super::problem::Problem;
 use super::protocol::Protocol;
 use super::record::Record;
-use super::rewriting::Rewriting;
+use super::rewriting::{BodyPlan, Rewriting};
 use super::session::{Common, Opened};
 use super::{hop, limits};
 use crate::policy::Target;
@@ -71,15 +71,16 @@ fn host_text(target: &Target, default_port: u16) -> String {
         .unwrap_or(text)
 }
 
-/// Puts the secrets in and makes the request.
+/// Rewrites the body and makes the request.
 pub(super) async fn request(
     mut head: request::Parts,
     incoming: Incoming,
+    plan: BodyPlan,
     rewriting: &mut Rewriting,
     common: &Common,
     record: &mut Record,
 ) -> Result<Request<Body>, Problem> {
-    let (transform, signing) = rewriting.request(&mut head, common, record).await?;
+    let BodyPlan { transform, signing } = plan;
     let read = signing
         .as_ref()
         .is_some_and(|signing| signing.reads_body(transform.is_some()));

@@ -31,6 +31,15 @@ pub(super) struct Rewriting {
     tokens: Vec<(Arc<Secret>, SecretValue)>,
 }
 
+/// What is done with a request's body.
+#[derive(Default)]
+pub(super) struct BodyPlan {
+    /// How it is rewritten, if it is.
+    pub(super) transform: Option<Box<dyn Transform>>,
+    /// What is to be signed.
+    pub(super) signing: Option<Signing>,
+}
+
 impl Rewriting {
     /// With the secrets that `target` has now.
     pub(super) fn of(common: &Common, opened: &Opened, target: &Target) -> Self {
@@ -57,9 +66,9 @@ impl Rewriting {
         head: &mut request::Parts,
         common: &Common,
         record: &mut Record,
-    ) -> Result<(Option<Box<dyn Transform>>, Option<Signing>), Problem> {
+    ) -> Result<BodyPlan, Problem> {
         if self.bindings.secrets().is_empty() {
-            return Ok((None, None));
+            return Ok(BodyPlan::default());
         }
         let here: Vec<_> = self.bindings.bound_to(&self.target, self.secure).collect();
         let mut substitution = Substitution::new(&self.bindings, head, |secret| {
@@ -82,9 +91,9 @@ impl Rewriting {
             self.look_for_more(substitution.take_sent());
         }
         let signing = Signing::of(wanted, &head.headers)?;
-        let body = substitution.body(&head.headers);
+        let transform = substitution.body(&head.headers);
         self.substitution = Some(substitution);
-        Ok((body, signing))
+        Ok(BodyPlan { transform, signing })
     }
 
     /// Looks for what stands for values, besides them: tokens, and Basic credentials as they were sent.

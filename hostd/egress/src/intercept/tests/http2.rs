@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 
 use super::super::session::Wire;
@@ -185,4 +187,23 @@ async fn prior_knowledge_works_in_the_clear_with_an_authority_for_each_request()
         assert_eq!(text, format!("GET /x {host} HTTP/2.0\n\n"));
     }
     assert_eq!(world.dialled(), ["a.example:80", "b.example:80"]);
+}
+
+/// Debian 12's curl loses an answer after which its request is reset.
+#[tokio::test]
+async fn a_refused_request_is_read_to_its_end() {
+    let world = World::with(&["h2"], echo()).await;
+    let mut client = world.http2().await;
+    let (told, read_to_its_end) = tokio::sync::oneshot::channel();
+    let late = futures::stream::unfold(Some(told), |told| async {
+        // A body that is asked for more after its end was sent: then the stream was not reset.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        told?.send(()).unwrap();
+        Some((Ok(Frame::data(Bytes::from("late"))), None))
+    });
+    let mut refused = request(true, "POST", "/", StreamBody::new(late).boxed());
+    *refused.uri_mut() = "https://evil.example/".parse().unwrap();
+    let (status, _, _) = read(client.send_request(refused).await.unwrap()).await;
+    assert_eq!(status, 421);
+    read_to_its_end.await.unwrap();
 }
