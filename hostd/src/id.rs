@@ -1,5 +1,4 @@
-//! Identifiers: a prefix and 26 characters of Crockford's base 32, which is a UUIDv7. They sort by
-//! the time they were made.
+//! Identifiers: a prefix and a UUIDv7, or the most of it, in Crockford's base 32. They sort by the time they were made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,25 +8,34 @@ use uuid::Uuid;
 
 /// Crockford's alphabet in lower case: no i, l, o or u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// 128 bits in groups of five.
-const ENCODED_LEN: usize = 26;
+/// Characters of a sandbox id: the 100 bits of a UUIDv7 that are left when the last of its chance is cut off, and what
+/// says that it is one; 48 bits of time, a count of 42 that begins by chance, and 10 of chance.
+const SANDBOX_LEN: usize = 20;
+/// Characters of a snapshot id: 128 bits.
+const SNAPSHOT_LEN: usize = 26;
 
-/// Names one sandbox, on this host and for ever: `sbx_` and 26 characters.
+/// Names one sandbox, on this host and for ever: `sbx_loc_` and 20 characters.
+///
+/// This is the form that the SDKs of Deno Sandbox know; theirs has the three letters of a region where ours has `loc`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SandboxId(String);
 
 /// A string that is no sandbox id.
 #[derive(Debug, thiserror::Error)]
-#[error("a sandbox id is `sbx_` and 26 characters of 0-9a-z without i, l, o and u")]
+#[error("a sandbox id is `sbx_loc_` and 20 characters of 0-9a-z without i, l, o and u")]
 pub struct InvalidId;
 
 impl SandboxId {
-    const PREFIX: &'static str = "sbx_";
+    const PREFIX: &'static str = "sbx_loc_";
 
     /// A new id.
     pub fn generate() -> Self {
-        Self(format!("{}{}", Self::PREFIX, encode(Uuid::now_v7())))
+        Self(format!(
+            "{}{}",
+            Self::PREFIX,
+            encode(sortable(Uuid::now_v7()), SANDBOX_LEN)
+        ))
     }
 
     /// The id as text.
@@ -46,7 +54,7 @@ impl FromStr for SandboxId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let digits = text.strip_prefix(Self::PREFIX).ok_or(InvalidId)?;
-        let valid = digits.len() == ENCODED_LEN && digits.bytes().all(|b| ALPHABET.contains(&b));
+        let valid = digits.len() == SANDBOX_LEN && digits.bytes().all(|b| ALPHABET.contains(&b));
         valid.then(|| Self(text.to_owned())).ok_or(InvalidId)
     }
 }
@@ -71,14 +79,22 @@ impl fmt::Display for SandboxId {
     }
 }
 
-/// A new snapshot id: `snp_` and 26 characters.
-pub fn new_snapshot_id() -> String {
-    format!("snp_{}", encode(Uuid::now_v7()))
+/// The first 100 bits of a UUIDv7 (RFC 9562) that are not its version and variant.
+fn sortable(uuid: Uuid) -> u128 {
+    let bits = uuid.as_u128();
+    let field = |from: u32, width: u32| (bits >> from) & ((1 << width) - 1);
+    let (time, rand_a, rand_b) = (field(80, 48), field(64, 12), field(22, 40));
+    (time << 52) | (rand_a << 40) | rand_b
 }
 
-fn encode(uuid: Uuid) -> String {
-    let bits = uuid.as_u128();
-    (0..ENCODED_LEN)
+/// A new snapshot id: `snp_` and 26 characters.
+pub fn new_snapshot_id() -> String {
+    format!("snp_{}", encode(Uuid::now_v7().as_u128(), SNAPSHOT_LEN))
+}
+
+/// The lowest `5 * length` bits.
+fn encode(bits: u128, length: usize) -> String {
+    (0..length)
         .rev()
         .map(|group| {
             let digit = (bits >> (group * 5)) & 31;
@@ -97,9 +113,15 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(2));
         let second = SandboxId::generate();
         assert_eq!(first.as_str().parse::<SandboxId>().unwrap(), first);
-        assert_eq!(first.as_str().len(), 30);
+        assert_eq!(first.as_str().len(), 28);
         assert!(first < second);
         assert!(!first.hostname().contains('_'));
+    }
+
+    #[test]
+    fn ids_made_at_once_are_different_and_in_order() {
+        let ids: Vec<_> = (0..1_000).map(|_| SandboxId::generate()).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next));
     }
 
     #[test]
@@ -108,8 +130,9 @@ mod tests {
             "",
             "sbx_",
             "snp_00000000000000000000000000",
-            "sbx_0000000000000000000000000u",
-            "sbx_../../../../../../../../etc",
+            "sbx_00000000000000000000000000",
+            "sbx_loc_0000000000000000000u",
+            "sbx_loc_../../../../../etc/x",
         ] {
             assert!(bad.parse::<SandboxId>().is_err(), "{bad}");
         }

@@ -264,7 +264,7 @@ async fn killing_twice_is_no_error(host: Arc<Host>) -> Result {
 async fn unknown_ids(host: Arc<Host>) -> Result {
     let clients = host.clients();
     for id in [
-        "sbx_00000000000000000000000000",
+        "sbx_loc_00000000000000000000",
         "",
         "sbx_",
         "../../etc/passwd",

@@ -67,7 +67,7 @@ mod tests {
             Some(cursor)
         );
         assert_eq!(sandboxes_after("").unwrap(), None);
-        for bad in ["x", "1.", "1.sbx_", "x.sbx_00000000000000000000000000"] {
+        for bad in ["x", "1.", "1.sbx_", "x.sbx_loc_00000000000000000000"] {
             assert!(sandboxes_after(bad).is_err(), "{bad}");
         }
         assert!(size(1001).is_err());

@@ -232,7 +232,7 @@ async fn wrong_messages_are_refused_by_name() {
         }
     };
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    let unknown = exec(&host, "sbx_00000000000000000000000000", "cat", &[])
+    let unknown = exec(&host, "sbx_loc_00000000000000000000", "cat", &[])
         .await
         .unwrap_err();
     assert_eq!(
