@@ -31,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(grpc)
         .build_server(grpc)
         .bytes(".thaw.types.v1")
+        .bytes(".thaw.agent.v1.DialInput")
+        .bytes(".thaw.agent.v1.DialOutput")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! - [`barrier`]: when the guest may act: freeze, restore barrier, and the one state behind both.
 //! - [`machine`]: the guest's kernel as the barrier sees it: entropy, clock, names, cgroup.
 //! - [`processes`] and [`files`]: the two services that do the work.
+//! - [`ports`]: connections to what listens in the sandbox.
 //! - [`status`]: how errors look on the wire.
 
 pub mod agent;
@@ -13,5 +14,6 @@ pub mod barrier;
 pub mod files;
 pub mod init;
 pub mod machine;
+pub mod ports;
 pub mod processes;
 pub mod status;

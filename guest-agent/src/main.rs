@@ -4,13 +4,11 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use guest_agent::{agent, init};
-use sandbox_rpc::service;
+use sandbox_rpc::{RUN, service};
 
 /// What the program does as a process of the sandbox: see [`service`].
 const RPC: &str = "rpc";
 const RPC_SERVICE: &str = "rpc-service";
-/// Where the two of them meet.
-const RUN: &str = "/run/thaw";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--version") {

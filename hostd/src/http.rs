@@ -1,4 +1,4 @@
-//! HTTP/1.1 beside gRPC: connections taken within limits.
+//! HTTP beside gRPC: connections taken within limits, with TLS or without.
 
 use std::error::Error as StdError;
 use std::io;
@@ -7,18 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may take for a request's head, the idle time before it included.
 const HEAD_TIME: Duration = Duration::from_secs(75);
 /// hyper's buffer of a connection, which has to hold a head.
 const BUFFER: usize = 256 << 10;
+/// A head's headers, and requests at a time, of a connection of HTTP/2; and what is queued for a slow reader of one answer.
+const HEAD: u32 = 64 << 10;
+const STREAMS: u32 = 128;
+const SEND_BUFFER: usize = 64 << 10;
+/// How long a client may take for TLS.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// After the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,6 +47,16 @@ pub struct ListenError {
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// Who sent a request: among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// Whether it is one of TLS.
+    pub secure: bool,
 }
 
 impl Listener {
@@ -52,7 +72,16 @@ impl Listener {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            tls: None,
+        })
+    }
+
+    /// With TLS, and HTTP/2 for those who ask for it.
+    pub fn secured(self, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Where it listens, with the port that the kernel chose.
@@ -65,7 +94,7 @@ impl Listener {
     pub async fn serve<S, B>(self, connections: usize, stopped: CancellationToken, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
         S::Error: Into<Box<dyn StdError + Send + Sync>>,
         B: Body + Send + 'static,
         B::Data: Send,
@@ -78,11 +107,20 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                        let (service, stopped) = (service.clone(), stopped.clone());
+                        let peer = Peer {
+                            address,
+                            secure: self.tls.is_some(),
+                        };
+                        let service = Known {
+                            service: service.clone(),
+                            peer,
+                        };
+                        let (tls, stopped) = (self.tls.clone(), stopped.clone());
                         tokio::spawn(async move {
-                            stopped.run_until_cancelled(answer(stream, service)).await;
+                            let answered = answer(stream, tls, service);
+                            stopped.run_until_cancelled(answered).await;
                             drop(place);
                         });
                     }
@@ -96,10 +134,28 @@ impl Listener {
     }
 }
 
-async fn answer<S, B>(stream: TcpStream, service: S)
+/// A service that learns who asks.
+#[derive(Clone)]
+struct Known<S> {
+    service: S,
+    peer: Peer,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Known<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request)
+    }
+}
+
+async fn answer<S, B>(stream: TcpStream, tls: Option<Arc<ServerConfig>>, service: S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
     B: Body + Send + 'static,
     B::Data: Send,
@@ -107,12 +163,58 @@ where
 {
     // Small messages go at once.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return http1(stream, service).await;
+    };
+    match timeout(HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            http2(stream, service).await;
+        }
+        Ok(Ok(stream)) => http1(stream, service).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+        Err(_) => {}
+    }
+}
+
+async fn http1<I, S, B>(stream: I, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn http2<I, S, B>(stream: I, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended");

@@ -43,6 +43,19 @@ impl SandboxId {
         &self.0
     }
 
+    /// What is the id's own: without what all ids begin with.
+    pub fn digits(&self) -> &str {
+        &self.0[Self::PREFIX.len()..]
+    }
+
+    /// The id with these digits.
+    ///
+    /// # Errors
+    /// They are none of an id.
+    pub fn from_digits(digits: &str) -> Result<Self, InvalidId> {
+        format!("{}{digits}", Self::PREFIX).parse()
+    }
+
     /// The id as a DNS label, which may not hold an underscore.
     pub fn hostname(&self) -> String {
         self.0.replace('_', "-")
@@ -93,7 +106,7 @@ pub fn new_snapshot_id() -> String {
 }
 
 /// The lowest `5 * length` bits.
-fn encode(bits: u128, length: usize) -> String {
+pub(crate) fn encode(bits: u128, length: usize) -> String {
     (0..length)
         .rev()
         .map(|group| {

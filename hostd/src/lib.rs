@@ -26,6 +26,7 @@ pub mod host;
 pub mod http;
 pub mod id;
 pub mod images;
+pub mod ingress;
 pub mod metrics;
 pub mod network;
 pub mod recovery;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,6 +13,7 @@ use hostd::host::cgroup::Cgroups;
 use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
 use hostd::http::{ListenError, Listener};
+use hostd::ingress::{self, Names};
 use hostd::metrics;
 use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
@@ -53,6 +55,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config).await?;
     let metrics = listener("--metrics", config.metrics).await?;
     let gateway = listener("--gateway", config.gateway).await?;
+    let (ingress, names) = match config.ingress.clone() {
+        Some(ingress) => {
+            let listener = Listener::bind("--ingress", ingress.address).await?;
+            let names = Names::below(ingress.domain).context("a key for names of sandboxes")?;
+            (Some(listener.secured(ingress.tls)), Some(Arc::new(names)))
+        }
+        None => (None, None),
+    };
     let services = Services::start(config, state_dir, database, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
@@ -72,7 +82,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
             hostd::VERSION,
             listener.address()
         );
-        tokio::spawn(gateway::serve(listener, sandboxes.clone()));
+        tokio::spawn(gateway::serve(listener, sandboxes.clone(), names.clone()));
+    }
+    if let (Some(listener), Some(names)) = (ingress, names) {
+        println!(
+            "hostd {}: ingress on {}",
+            hostd::VERSION,
+            listener.address()
+        );
+        tokio::spawn(ingress::serve(listener, sandboxes.clone(), names));
     }
     let served = listeners.serve(sandboxes).await;
 

@@ -1,18 +1,20 @@
 //! A small internet and a hostd that knows it, in the words of a test.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::hostd::v1::create_sandbox_request::Source;
 use protocol::hostd::v1::secret::Material;
 use protocol::hostd::v1::{CreateSandboxRequest, Network, NetworkPolicy, Secret};
 
-use crate::host::HostOptions;
+use crate::host::{HostOptions, tail};
 use crate::world::World;
 use crate::{Host, Sandbox};
 
 /// A [`World`], and a [`Host`] whose sandboxes may reach it.
 #[derive(Debug)]
 pub struct Stage {
+    _said: Said,
     /// The small internet.
     pub world: World,
     /// The hostd.
@@ -26,7 +28,15 @@ impl Stage {
         options.extra.extend(world.hostd_options());
         options.extra.extend(["--network".into(), "on".into()]);
         let host = Host::start(options).await?;
-        Ok(Self { world, host })
+        let said = Said {
+            process: Path::new("/proc").join(host.pid().to_string()),
+            log: host.log(),
+        };
+        Ok(Self {
+            _said: said,
+            world,
+            host,
+        })
     }
 
     /// A sandbox with this network.
@@ -45,11 +55,17 @@ impl Stage {
     }
 }
 
-/// A host that still runs when its test lets go of it belongs to one that failed: what it said is shown.
-impl Drop for Stage {
+/// What a host has said: shown if it still runs when its test lets go of it, which a test does that fails.
+#[derive(Debug)]
+struct Said {
+    process: PathBuf,
+    log: PathBuf,
+}
+
+impl Drop for Said {
     fn drop(&mut self) {
-        if self.host.is_running() {
-            eprintln!("--- the stage's hostd\n{}", self.host.log_tail());
+        if self.process.exists() {
+            eprintln!("--- the stage's hostd\n{}", tail(&self.log));
         }
     }
 }

@@ -14,10 +14,12 @@
 //! | [`wire`] | messages, and errors as the SDKs read them |
 //! | [`streams`] | bytes in pieces, in both directions |
 //! | `state` | what requests share: of one client, and of all |
+//! | [`exposed`] | names by which ports are reached from outside |
 //! | [`service`] | one process for all clients of a sandbox, and how they reach it |
 //! | [`methods`] | the procedures, one file for each area |
 
 pub mod connection;
+pub mod exposed;
 pub mod methods;
 pub mod service;
 mod state;
@@ -25,6 +27,9 @@ pub mod streams;
 pub mod wire;
 
 pub use state::Shared;
+
+/// Where the service keeps what other processes of the agent look for: its socket, and what is exposed.
+pub const RUN: &str = "/run/thaw";
 
 /// Where programs of a sandbox start, and what relative paths are relative to.
 pub const HOME: &str = "/home/app";

@@ -90,7 +90,7 @@ pub fn serve(directory: &Path) -> io::Result<()> {
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::in_directory(directory));
         loop {
             match listener.accept().await {
                 Ok((client, _)) => {

@@ -1,10 +1,12 @@
 //! What requests share: those of one client ([`State`]), and those of all ([`Shared`]).
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::RUN;
 use crate::connection::Outbox;
 use crate::methods::handles::Handles;
 use crate::methods::processes::Children;
@@ -16,20 +18,28 @@ const MOST_ABORTS: usize = 4096;
 /// What all clients of a sandbox share.
 pub struct Shared {
     pub(crate) children: Children,
+    /// Where other processes find what was exposed.
+    pub(crate) run: PathBuf,
     variables: Mutex<BTreeMap<String, String>>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self {
-            children: Children::default(),
-            // Those that are no text have no place in JSON.
-            variables: Mutex::new(std::env::vars_os().filter_map(texts).collect()),
-        }
+        Self::in_directory(Path::new(RUN))
     }
 }
 
 impl Shared {
+    /// With this directory in the place of [`RUN`].
+    pub fn in_directory(run: &Path) -> Self {
+        Self {
+            children: Children::default(),
+            run: run.to_owned(),
+            // Those that are no text have no place in JSON.
+            variables: Mutex::new(std::env::vars_os().filter_map(texts).collect()),
+        }
+    }
+
     /// The variables that programs are started with.
     pub(crate) fn variables(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.variables

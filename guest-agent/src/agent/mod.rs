@@ -1,4 +1,4 @@
-//! The agent: three services on one vsock port.
+//! The agent: four services on one vsock port.
 
 mod listener;
 mod server;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::AGENT_VSOCK_PORT;
+use sandbox_rpc::RUN;
 
 use crate::barrier::Barrier;
 use crate::machine::{Guest, MachineError};
@@ -81,7 +82,7 @@ fn serve_guest() -> Result<(), AgentError> {
     let accounts = Accounts::new("/etc", default_user());
     runtime.block_on(async {
         let connections = listener::listen(AGENT_VSOCK_PORT).map_err(AgentError::Listen)?;
-        Ok(serve(barrier, accounts, connections).await?)
+        Ok(serve(barrier, accounts, RUN.into(), connections).await?)
     })
 }
 

@@ -1,12 +1,14 @@
 //! The gRPC server, on any stream of connections.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::Stream;
 use protocol::MAX_MESSAGE_BYTES;
 use protocol::agent::v1::agent_server::AgentServer;
 use protocol::agent::v1::files_server::FilesServer;
+use protocol::agent::v1::ports_server::PortsServer;
 use protocol::agent::v1::processes_server::ProcessesServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::Server;
@@ -14,6 +16,7 @@ use tonic::transport::server::Connected;
 
 use crate::barrier::{AgentService, Barrier};
 use crate::files::FilesService;
+use crate::ports::PortsService;
 use crate::processes::{Accounts, ProcessesService};
 
 /// Bytes that one stream may have in flight towards the agent.
@@ -31,13 +34,16 @@ const FRAME: u32 = 64 << 10;
 #[error("serving: {0}")]
 pub struct ServeError(#[from] tonic::transport::Error);
 
-/// Serves agent, processes and files on every connection until there are no more.
+/// Serves agent, processes, files and ports on every connection until there are no more.
+///
+/// `run` is where exposed names are written down.
 ///
 /// # Errors
 /// When the stream of connections fails in a way that cannot be passed over.
 pub async fn serve<C>(
     barrier: Arc<Barrier>,
     accounts: Accounts,
+    run: PathBuf,
     connections: impl Stream<Item = io::Result<C>>,
 ) -> Result<(), ServeError>
 where
@@ -45,7 +51,8 @@ where
 {
     let agent = AgentServer::new(AgentService::new(barrier.clone()));
     let processes = ProcessesService::new(barrier.clone(), accounts.clone());
-    let files = FilesService::new(barrier, accounts);
+    let files = FilesService::new(barrier.clone(), accounts);
+    let ports = PortsService::new(barrier, run);
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -54,6 +61,7 @@ where
         .add_service(agent)
         .add_service(ProcessesServer::new(processes).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(FilesServer::new(files).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(PortsServer::new(ports).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming(connections)
         .await?;
     Ok(())

@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use protocol::agent::v1 as wire;
 use protocol::agent::v1::{
-    agent_client::AgentClient, files_client::FilesClient, processes_client::ProcessesClient,
+    agent_client::AgentClient, files_client::FilesClient, ports_client::PortsClient,
+    processes_client::ProcessesClient,
 };
 use protocol::types::v1::{
     ExitStatus, ProcessInput, ProcessOutput, ProcessSpec, exit_status, process_input::Input,
@@ -101,11 +102,13 @@ pub struct Guest {
     pub agent: AgentClient<Channel>,
     pub processes: ProcessesClient<Channel>,
     pub files: FilesClient<Channel>,
+    pub ports: PortsClient<Channel>,
     pub machine: Arc<Recorder>,
+    /// Where exposed names are looked for, and the socket is.
+    pub run: TempDir,
     /// A directory of the test's own; the socket is beside it.
     pub dir: TempDir,
     socket: PathBuf,
-    _sockets: TempDir,
 }
 
 impl Guest {
@@ -119,17 +122,19 @@ impl Guest {
         tokio::spawn(guest_agent::agent::serve(
             barrier,
             Accounts::new("/etc", "0"),
+            sockets.path().to_owned(),
             listener,
         ));
         let channel = connect(&socket).await;
         Self {
             agent: AgentClient::new(channel.clone()),
             processes: ProcessesClient::new(channel.clone()),
-            files: FilesClient::new(channel),
+            files: FilesClient::new(channel.clone()),
+            ports: PortsClient::new(channel),
             machine,
             dir: tempfile::tempdir().unwrap(),
             socket,
-            _sockets: sockets,
+            run: sockets,
         }
     }
 

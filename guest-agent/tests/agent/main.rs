@@ -1,4 +1,4 @@
-//! The agent as the host sees it: its three services over a real connection, on a machine that only records.
+//! The agent as the host sees it: its four services over a real connection, on a machine that only records.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod barrier;
@@ -6,6 +6,7 @@ mod errors;
 mod files;
 mod freezer;
 mod harness;
+mod ports;
 mod processes;
 mod signals;
 mod streams;

@@ -20,6 +20,7 @@
 
 pub mod audit;
 pub mod gate;
+pub mod hop;
 pub mod intercept;
 pub mod policy;
 pub mod processors;

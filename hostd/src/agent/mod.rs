@@ -1,7 +1,7 @@
 //! The guest's agent: gRPC over vsock, and nothing of it trusted.
 //!
 //! [`connect`] gets through to an agent that may still boot, [`transport`] is the connection, [`exchange`] one call over it,
-//! [`barrier`] the call that makes a guest a machine of its own.
+//! [`port`] a connection into the sandbox by way of it, [`barrier`] the call that makes a guest a machine of its own.
 //!
 //! Replies are decoded with size limits, headers too, every control call has a deadline, and windows
 //! bound what unread streams may hold in memory. A lie costs the liar's sandbox only.
@@ -9,6 +9,7 @@
 pub mod barrier;
 pub mod connect;
 pub mod exchange;
+pub mod port;
 pub mod transport;
 pub mod vsock;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use protocol::MAX_MESSAGE_BYTES;
 use protocol::agent::v1::agent_client::AgentClient;
 use protocol::agent::v1::files_client::FilesClient;
+use protocol::agent::v1::ports_client::PortsClient;
 use protocol::agent::v1::processes_client::ProcessesClient;
 use protocol::agent::v1::{FreezeRequest, StatsRequest};
 use tokio::time::Instant;
@@ -68,6 +70,13 @@ impl Agent {
     /// The calls about files.
     pub fn files(&self) -> FilesClient<Transport> {
         FilesClient::with_origin(self.transport.for_data(), origin())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Connections to TCP ports.
+    pub fn ports(&self) -> PortsClient<Transport> {
+        PortsClient::with_origin(self.transport.for_data(), origin())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::{ListenAddress, NameServer, NetworkMode};
+use crate::ingress::Domain;
 
 /// Runs Linux microVMs restored from memory snapshots, for clients over gRPC.
 #[derive(Debug, Parser)]
@@ -80,6 +81,18 @@ pub struct Args {
     /// Where to serve the official Deno Sandbox SDKs (DENO_SANDBOX_ENDPOINT and DENO_DEPLOY_ENDPOINT: http://ADDRESS:PORT)
     #[arg(long, value_name = "ADDRESS:PORT", requires = "token_file")]
     pub gateway: Option<std::net::SocketAddr>,
+    /// Where requests for what sandboxes expose (`exposeHttp`) come in
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["gateway", "ingress_domain"])]
+    pub ingress: Option<std::net::SocketAddr>,
+    /// The domain whose hosts all lead to --ingress (a wildcard in DNS); with a port if clients need another than 443
+    #[arg(long, value_name = "DOMAIN[:PORT]", requires = "ingress")]
+    pub ingress_domain: Option<Domain>,
+    /// Certificate chain (PEM) for all hosts of --ingress-domain [default: no TLS, which a proxy before it speaks]
+    #[arg(long, value_name = "FILE", requires_all = ["ingress", "ingress_key"])]
+    pub ingress_cert: Option<PathBuf>,
+    /// Private key (PEM) of --ingress-cert
+    #[arg(long, value_name = "FILE", requires = "ingress_cert")]
+    pub ingress_key: Option<PathBuf>,
     /// Where to serve figures for Prometheus, at /metrics: whoever reaches the address can read them
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<std::net::SocketAddr>,

@@ -1,7 +1,8 @@
 //! What the operator asked for: [`args`] as typed, [`Config`] checked.
 
 pub mod args;
-pub mod listen;
+pub mod ingress;
+mod listen;
 pub mod network;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use args::Args;
+pub use ingress::{IngressConfig, IngressError};
 pub use listen::{ListenAddress, TlsFiles, Token};
 pub use network::{NameServer, NetworkConfig, NetworkMode};
 
@@ -31,6 +33,9 @@ pub enum ConfigError {
         "--listen {0} needs --token-file FILE (for example: `openssl rand -hex 32 > FILE; chmod 600 FILE`) or --client-ca FILE"
     )]
     OpenListener(ListenAddress),
+    /// Certificates of the ingress.
+    #[error(transparent)]
+    Ingress(#[from] IngressError),
     /// TLS options that do not belong together.
     #[error("{0}")]
     Tls(&'static str),
@@ -99,6 +104,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Where to serve the Deno Sandbox SDKs.
     pub gateway: Option<SocketAddr>,
+    /// How sandboxes are reached from outside.
+    pub ingress: Option<IngressConfig>,
     /// Where to serve figures.
     pub metrics: Option<SocketAddr>,
 }
@@ -109,6 +116,7 @@ impl Config {
         let memory = crate::host::memory::total_bytes();
         let token = args.token_file.as_deref().map(Token::read).transpose()?;
         let tls = TlsFiles::from_args(&args)?;
+        let ingress = IngressConfig::from_args(&args)?;
         let config = Self {
             state_dir: args.state_dir,
             images: args.images,
@@ -134,6 +142,7 @@ impl Config {
                 pool: args.network_pool,
             },
             gateway: args.gateway,
+            ingress,
             metrics: args.metrics,
         };
         config.check()?;

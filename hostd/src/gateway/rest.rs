@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ use crate::database::Filter;
 use crate::sandbox::record::{Record, State as Life};
 use crate::sandbox::spec::check_labels;
 
-/// The region of every sandbox: there is one host.
-const REGION: &str = "local";
+/// The region of every sandbox, as their ids say: there is one host.
+const REGION: &str = "loc";
 
 #[derive(Deserialize)]
 pub(super) struct Patch {
@@ -46,6 +46,27 @@ pub(super) async fn patch(
     let record = sandbox.extend(timeout).await?;
     let at = record.expires_at.map_or(asked.stop_at_ms, milliseconds);
     Ok(Json(json!({"stop_at_ms": at})))
+}
+
+/// Gives a name out by which a sandbox is reached; the client tells the sandbox itself what the name leads to.
+pub(super) async fn expose_http(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let Some(names) = &gateway.names else {
+        return Err(ApiError::unsupported(
+            "exposing, as hostd runs without --ingress,",
+        ));
+    };
+    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let domain = names.of(sandbox.id()).map_err(|error| {
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+            error.to_string(),
+        )
+    })?;
+    Ok(Json(json!({"domain": domain})))
 }
 
 /// Lists sandboxes that live, newest first. Labels are `labels[KEY]=VALUE` (JavaScript) or one text (Python).

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, delete, get};
+use axum::routing::{any, delete, get, post};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 
 use super::{auth, rest, session};
 use crate::http::Listener;
+use crate::ingress::Names;
 use crate::sandboxes::Sandboxes;
 
 /// Connections at a time that do not speak for a sandbox yet, or have asked for something else.
@@ -21,15 +22,18 @@ const SESSIONS: usize = 4096;
 #[derive(Clone)]
 pub(super) struct Gateway {
     pub(super) sandboxes: Sandboxes,
+    /// Names for what sandboxes expose, if there is an ingress.
+    pub(super) names: Option<Arc<Names>>,
     /// Places for those who speak for a sandbox.
     pub(super) sessions: Arc<Semaphore>,
 }
 
 /// Serves them until hostd has ended all sandboxes: clients hear of the end of theirs.
-pub async fn serve(listener: Listener, sandboxes: Sandboxes) {
+pub async fn serve(listener: Listener, sandboxes: Sandboxes, names: Option<Arc<Names>>) {
     let all_ended = sandboxes.services().all_ended.clone();
     let gateway = Gateway {
         sandboxes,
+        names,
         sessions: Arc::new(Semaphore::new(SESSIONS)),
     };
     let service = TowerToHyperService::new(routes(gateway));
@@ -43,6 +47,11 @@ fn routes(gateway: Gateway) -> Router {
         .route("/api/v3/sandbox/{id}/connect", any(session::connect))
         .route("/api/v3/sandbox/{id}", one.clone())
         .route("/api/v3/sandboxes/{id}", one)
+        .route("/api/v3/sandbox/{id}/expose/http", post(rest::expose_http))
+        .route(
+            "/api/v3/sandbox/{id}/expose/vscode",
+            post(rest::expose_http),
+        )
         .route("/api/v3/sandboxes", get(rest::list))
         .route("/api/v2/sandboxes", get(rest::list))
         .fallback(rest::unsupported)

@@ -32,6 +32,7 @@ pub struct Host {
     pub addresses: Vec<String>,
     pub metrics: Option<SocketAddr>,
     pub gateway: Option<SocketAddr>,
+    pub ingress: Option<SocketAddr>,
 }
 
 impl Host {
@@ -78,6 +79,7 @@ impl Host {
         let mut more = [
             ("--metrics", "metrics on ", None),
             ("--gateway", "gateway on ", None),
+            ("--ingress", "ingress on ", None),
         ];
         for (option, words, address) in &mut more {
             if options.contains(option) {
@@ -86,7 +88,7 @@ impl Host {
                 *address = Some(line.split_once(*words).unwrap().1.parse().unwrap());
             }
         }
-        let [(_, _, metrics), (_, _, gateway)] = more;
+        let [(_, _, metrics), (_, _, gateway), (_, _, ingress)] = more;
         let channel = Endpoint::from_shared(format!("unix://{}", socket(temp.path()).display()))
             .unwrap()
             // So that streams which a test leaves unread do not fill the connection's window.
@@ -102,6 +104,7 @@ impl Host {
             addresses,
             metrics,
             gateway,
+            ingress,
         }
     }
 

@@ -10,6 +10,7 @@ mod cli;
 mod fake;
 mod gateway;
 mod host;
+mod ingress;
 mod life;
 mod listing;
 mod metrics;

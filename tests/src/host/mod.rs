@@ -219,11 +219,6 @@ impl Host {
         said.collect::<Vec<_>>().join("\n")
     }
 
-    /// Whether it has not ended yet.
-    pub fn is_running(&self) -> bool {
-        Path::new("/proc").join(self.pid.to_string()).exists()
-    }
-
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         tail(&self.directory.path().join("log"))
@@ -334,7 +329,8 @@ async fn healthy(socket: &Path) -> crate::Result<Clients> {
     Ok(clients)
 }
 
-fn tail(path: &Path) -> String {
+/// The end of a log.
+pub(crate) fn tail(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();

@@ -1,6 +1,9 @@
 //! The official Deno Sandbox SDKs for Python and JavaScript, unmodified, against hostd's gateway.
 #![allow(missing_docs)]
 
+mod coverage;
+
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,7 +26,9 @@ suite!(
     files,
     programs,
     sessions,
+    what_is_exposed,
     tokens_and_nonsense,
+    every_call_is_covered,
 );
 
 /// A script of `python/` or `javascript/`: its name, and its text.
@@ -40,6 +45,9 @@ macro_rules! script {
 const TOKEN: &str = "ddo_a-token-for-the-tests";
 /// Where the packages are: Python's in `python`, and JavaScript's in `javascript/node_modules`.
 const PACKAGES: &str = "THAW_SDK_PACKAGES";
+/// What is below it leads to sandboxes, and a file in [`Gateway::files`].
+const INGRESS_DOMAIN: &str = "boxes.thaw.example";
+const CERTIFICATE: &str = "ingress.pem";
 /// A script may take so long where the processor is emulated.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long an end may take to be seen.
@@ -50,11 +58,14 @@ struct Script {
     text: &'static str,
 }
 
-/// A host with a gateway, and the small internet.
+/// A host with a gateway and an ingress, and the small internet.
 struct Gateway {
     stage: Stage,
     address: SocketAddr,
-    _token: TempDir,
+    /// Where requests for what sandboxes expose come in.
+    ingress: SocketAddr,
+    /// The token, and the ingress' certificate.
+    files: TempDir,
 }
 
 impl Gateway {
@@ -62,17 +73,22 @@ impl Gateway {
         let files = tempfile::tempdir()?;
         let token = files.path().join("token");
         std::fs::write(&token, TOKEN)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let free = || TcpListener::bind("127.0.0.1:0")?.local_addr();
+        let (address, ingress) = (free()?, free()?);
         let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
         options.extra = vec!["--gateway".into(), address.to_string().into()];
         options.extra.extend(["--token-file".into(), token.into()]);
+        options
+            .extra
+            .extend(ingress_options(ingress, files.path())?);
         let stage = Stage::start(options).await?;
         // The SDK waits for no handshake longer than ten seconds, which the first restore may take where all is emulated.
         stage.host.create().await?.kill().await?;
         Ok(Self {
             stage,
             address,
-            _token: files,
+            ingress,
+            files,
         })
     }
 
@@ -110,6 +126,8 @@ impl Gateway {
             .env("DENO_SANDBOX_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_TOKEN", token)
+            .env("THAW_INGRESS", self.ingress.to_string())
+            .env("THAW_CERTIFICATE", self.files.path().join(CERTIFICATE))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -149,6 +167,7 @@ impl Gateway {
             script.name,
             checked.with_context(|| said.clone())?
         );
+        coverage::note(script.name, &said);
         Ok(())
     }
 
@@ -180,6 +199,26 @@ impl Gateway {
         );
         Ok(())
     }
+}
+
+/// An ingress with a certificate of its own, which is kept in `files`.
+fn ingress_options(address: SocketAddr, files: &Path) -> Result<Vec<OsString>> {
+    let names = [format!("*.{INGRESS_DOMAIN}")];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    let (cert, key) = (files.join(CERTIFICATE), files.join("ingress-key.pem"));
+    std::fs::write(&cert, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let domain = format!("{INGRESS_DOMAIN}:{}", address.port());
+    Ok(vec![
+        "--ingress".into(),
+        address.to_string().into(),
+        "--ingress-domain".into(),
+        domain.into(),
+        "--ingress-cert".into(),
+        cert.into(),
+        "--ingress-key".into(),
+        key.into(),
+    ])
 }
 
 /// The packages for a language.
@@ -217,19 +256,34 @@ async fn the_snippets_of_the_announcement(_: Arc<Host>) -> Result {
 
 async fn files(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(&[script!("python", "files.py")]).await?;
+    gateway
+        .run(&[
+            script!("python", "files.py"),
+            script!("javascript", "files.mjs"),
+        ])
+        .await?;
     gateway.stage.end().await
 }
 
 async fn programs(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(&[script!("python", "programs.py")]).await?;
+    gateway
+        .run(&[
+            script!("python", "programs.py"),
+            script!("javascript", "programs.mjs"),
+        ])
+        .await?;
     gateway.stage.end().await
 }
 
 async fn sessions(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
-    gateway.run(&[script!("python", "sessions.py")]).await?;
+    gateway
+        .run(&[
+            script!("python", "sessions.py"),
+            script!("javascript", "sessions.mjs"),
+        ])
+        .await?;
     gateway.becomes(0).await?;
     // A client that is killed takes its session with it, and nothing else.
     let mut client = gateway.client_of_two().await?;
@@ -255,6 +309,18 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) -> Result {
     Ok(())
 }
 
+async fn what_is_exposed(_: Arc<Host>) -> Result {
+    let gateway = Gateway::start().await?;
+    gateway
+        .run(&[
+            script!("python", "exposed.py"),
+            script!("javascript", "exposed.mjs"),
+        ])
+        .await?;
+    gateway.becomes(0).await?;
+    gateway.stage.end().await
+}
+
 async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
     let gateway = Gateway::start().await?;
     let refused = gateway.python(
@@ -276,4 +342,9 @@ async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
         return gateway.stage.end().await;
     }
     bail!("{}", gateway.stage.host.log_tail());
+}
+
+/// After the others: it is about what they called.
+async fn every_call_is_covered(_: Arc<Host>) -> Result {
+    coverage::check()
 }

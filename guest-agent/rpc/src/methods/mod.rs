@@ -2,6 +2,7 @@
 
 mod directories;
 mod environment;
+mod exposing;
 mod fetch;
 pub(crate) mod handles;
 mod info;
@@ -32,9 +33,10 @@ pub(crate) async fn call(state: &State, method: &str, params: &str) -> Answer {
         "envGet" | "envSet" | "envToObject" | "envDelete" => {
             environment::call(state, method, params)
         }
+        "exposeHttp" => exposing::call(state, params).await,
         "fetch" => fetch::call(state, params).await,
         "spawnDeno" | "denoHttpWait" | "spawnDenoRepl" | "denoReplClose" | "denoReplEval"
-        | "denoReplCall" | "exposeHttp" | "vscode" | "download" => {
+        | "denoReplCall" | "vscode" | "download" => {
             Err(Error::new("NotSupported", format!("{method} is not there yet")).into())
         }
         _ => directories::call(method, params).await,

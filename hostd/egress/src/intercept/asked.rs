@@ -7,9 +7,9 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Version};
 
-use super::hop;
 use super::problem::{Culprit, Problem};
 use super::session::Opened;
+use crate::hop;
 use crate::policy::{Host, HostName, Target};
 
 /// The host and port that a request asks for, if it may ask for them on this connection.

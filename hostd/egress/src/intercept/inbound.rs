@@ -9,11 +9,11 @@ use hyper_util::rt::TokioIo;
 
 use super::begun::Begun;
 use super::body::Body;
-use super::hop;
 use super::problem::{Culprit, Problem};
 use super::record::Record;
 use super::rewriting::Rewriting;
 use super::websocket::{self, Frames, Sender};
+use crate::hop;
 
 /// What became of a request.
 pub(super) enum Passed {

@@ -25,7 +25,6 @@ mod begun;
 mod body;
 mod client;
 mod exchange;
-mod hop;
 mod inbound;
 mod limits;
 mod lingering;

@@ -11,12 +11,13 @@ use hyper::body::{Body as _, Incoming};
 
 use super::begun::Begun;
 use super::body::Body;
+use super::limits;
 use super::problem::Problem;
 use super::protocol::Protocol;
 use super::record::Record;
 use super::rewriting::{BodyPlan, Rewriting};
 use super::session::{Common, Opened};
-use super::{hop, limits};
+use crate::hop;
 use crate::policy::Target;
 use crate::rewrite::Transform;
 

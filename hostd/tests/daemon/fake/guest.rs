@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use protocol::agent::v1::agent_server::AgentServer;
 use protocol::agent::v1::files_server::FilesServer;
+use protocol::agent::v1::ports_server::PortsServer;
 use protocol::agent::v1::processes_server::ProcessesServer;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -13,6 +14,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::Trouble;
 use super::agent::{FakeAgent, FakeFiles, FakeProcesses};
+use super::ports::FakePorts;
 
 /// Connections that `resets-first` resets.
 const RESETS: u32 = 12;
@@ -112,6 +114,7 @@ fn serve(guest: Arc<Guest>, connections: mpsc::UnboundedReceiver<UnixStream>) {
                 guest: guest.clone(),
             }))
             .add_service(FilesServer::new(FakeFiles))
+            .add_service(PortsServer::new(FakePorts { guest }))
             .serve_with_incoming(incoming)
             .await;
         served.unwrap();

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod guest;
+pub mod ports;
 pub mod vmm;
 
 /// Ways of misbehaving.
@@ -54,10 +55,16 @@ pub enum Trouble {
     CutsOff,
     /// The process ignores that hostd is gone.
     Lingers,
+    /// Nobody listens on any port.
+    NobodyListens,
+    /// No name leads anywhere.
+    NothingExposed,
 }
 
 const WORDS: &[(&str, Trouble)] = &[
     ("no-agent", Trouble::NoAgent),
+    ("nobody-listens", Trouble::NobodyListens),
+    ("nothing-exposed", Trouble::NothingExposed),
     ("silent", Trouble::Silent),
     ("garbage", Trouble::Garbage),
     ("endless", Trouble::Endless),

@@ -1,8 +1,32 @@
-import asyncio, os, sys, time
+import asyncio, os, re, sys, time
 
+import httpx, websockets
 from deno_sandbox import AsyncDenoDeploy, DenoDeploy
 
 checked = 0
+called = set()
+
+
+def watched(send, calls):
+    async def sending(self, *arguments, **options):
+        called.update(calls(self, *arguments, **options))
+        return await send(self, *arguments, **options)
+
+    return sending
+
+
+def on_http(_, request, **_options):
+    return [f"{request.method} {request.url.path}"]
+
+
+def on_socket(socket, message, **_):
+    method = re.search(r'"method": ?"(\w+)"', message[:200])
+    return [f"GET {socket.request.path}", *(method.groups() if method else ())]
+
+
+# What leaves the SDK is seen below it: in the libraries that it speaks through.
+websockets.ClientConnection.send = watched(websockets.ClientConnection.send, on_socket)
+httpx.AsyncClient.send = watched(httpx.AsyncClient.send, on_http)
 
 
 def check(actual, expected):
@@ -25,4 +49,6 @@ def fails(call, *words):
 
 
 def done():
+    for call in sorted(called):
+        print(f"called {call}")
     print(f"checked {checked}")

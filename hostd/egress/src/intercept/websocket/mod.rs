@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 pub(super) use frames::{Frames, Sender};
 
 use super::body::Meter;
-use super::hop;
+use crate::hop;
 use crate::rewrite::Transform;
 
 /// What is read at a time in each direction.

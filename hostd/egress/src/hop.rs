@@ -13,7 +13,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Drops what ends here, and what `Connection` names, but for what frames or addresses the message.
 ///
 /// `TE: trailers` stays: gRPC asks for its trailers with it, and we pass trailers on.
-pub(super) fn strip(headers: &mut HeaderMap) {
+pub fn strip(headers: &mut HeaderMap) {
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     for name in named_by_connection(headers) {
         headers.remove(name);
@@ -36,10 +36,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 }
 
 /// The comma-separated tokens of all headers called `name`; what is no text is left out.
-pub(super) fn tokens<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
+pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers
         .get_all(name)
         .into_iter()

@@ -1,0 +1,40 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+const { THAW_CERTIFICATE: certificate, THAW_INGRESS: ingress } = process.env;
+const run = promisify(execFile);
+
+async function curl(url, ...options) {
+  const all = ["-sS", "--max-time", "60", "--cacert", certificate, "--connect-to", `::${ingress}`, ...options, url];
+  return (await run("curl", all)).stdout;
+}
+
+async function becomes(expected, url) {
+  let seen;
+  for (let tries = 0; tries < 300; tries++) {
+    seen = await curl(url).catch((error) => error.message);
+    if (seen === expected) break;
+    await sleep(200);
+  }
+  check(seen, expected);
+}
+
+await using(Sandbox.create({ port: 8000 }), async (sandbox) => {
+  check(new URL(sandbox.url).protocol, "https:");
+  await sandbox.fs.mkdir("site");
+  await sandbox.fs.writeTextFile("site/index.html", "hello from inside");
+  const args = ["-m", "http.server", "--directory", "site", "8000"];
+  const server = await sandbox.spawn("python3", { args, stdout: "null", stderr: "null" });
+  await becomes("hello from inside", sandbox.url);
+  const byPid = await sandbox.exposeHttp({ pid: server.pid });
+  check(await curl(byPid), "hello from inside");
+  // A name stays when another sandbox comes, and leads to no other.
+  await using(Sandbox.create({ port: 8000 }), async (other) => {
+    check(other.url === sandbox.url, false);
+    check((await curl(other.url)).includes("nobody listens"), true);
+  });
+  await server.kill();
+  await server.status;
+  check((await curl(byPid)).includes("nobody listens"), true);
+});
+done();
