@@ -9,6 +9,8 @@ use sandbox_rpc::{RUN, service};
 /// What the program does as a process of the sandbox: see [`service`].
 const RPC: &str = "rpc";
 const RPC_SERVICE: &str = "rpc-service";
+/// The same, for a client of SSH.
+const SFTP: &str = "sftp";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--version") {
@@ -17,12 +19,16 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some(RPC) => {
-            return rpc(service::relay(
-                Path::new(RUN),
-                Command::new("/proc/self/exe").arg(RPC_SERVICE),
-            ));
+            return ended(
+                RPC,
+                service::relay(
+                    Path::new(RUN),
+                    Command::new("/proc/self/exe").arg(RPC_SERVICE),
+                ),
+            );
         }
-        Some(RPC_SERVICE) => return rpc(service::serve(Path::new(RUN))),
+        Some(RPC_SERVICE) => return ended(RPC, service::serve(Path::new(RUN))),
+        Some(SFTP) => return ended(SFTP, sandbox_sftp::serve()),
         _ => {}
     }
     if std::process::id() != 1 {
@@ -36,11 +42,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn rpc(done: std::io::Result<()>) -> ExitCode {
+fn ended(role: &str, done: std::io::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rpc: {error}");
+            eprintln!("{role}: {error}");
             ExitCode::FAILURE
         }
     }
