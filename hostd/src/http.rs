@@ -89,6 +89,11 @@ impl Listener {
         self.address
     }
 
+    /// The socket, for another protocol.
+    pub fn into_inner(self) -> TcpListener {
+        self.listener
+    }
+
     /// Serves connections, so many at once, until `stopped`. Who comes when all places are taken is let go at once. A connection
     /// that is upgraded gives its place back, and is its service's own from then on.
     pub async fn serve<S, B>(self, connections: usize, stopped: CancellationToken, service: S)

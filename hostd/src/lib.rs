@@ -18,6 +18,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod capability;
 pub mod config;
 pub mod database;
 pub mod error;
@@ -35,6 +36,7 @@ pub mod sandboxes;
 pub mod sealing;
 pub mod server;
 pub mod services;
+pub mod ssh;
 pub mod state_dir;
 pub mod store;
 pub mod templates;

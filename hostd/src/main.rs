@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use hostd::capability::Capabilities;
 use hostd::config::{Args, Config};
 use hostd::database::Database;
-use hostd::gateway;
+use hostd::gateway::{self, Exposure};
 use hostd::host::cgroup::Cgroups;
 use hostd::host::dumps;
 use hostd::host::limits::raise_open_files;
@@ -19,6 +20,7 @@ use hostd::recovery::recover;
 use hostd::sandboxes::Sandboxes;
 use hostd::server::Listeners;
 use hostd::services::Services;
+use hostd::ssh::{self, Users};
 use hostd::state_dir::StateDir;
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +65,20 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         None => (None, None),
     };
+    let (ssh, users) = match config.ssh.clone() {
+        Some((address, host)) => {
+            let key = ssh::load(&state_dir.ssh_host_key())?;
+            let listener = Listener::bind("--ssh", address).await?;
+            let names = Capabilities::generate().context("a key for names of users")?;
+            let users = Arc::new(Users { host, names });
+            (Some((listener, key)), Some(users))
+        }
+        None => (None, None),
+    };
+    let exposure = Exposure {
+        http: names.clone(),
+        ssh: users.clone(),
+    };
     let services = Services::start(config, state_dir, database, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
@@ -82,7 +98,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             hostd::VERSION,
             listener.address()
         );
-        tokio::spawn(gateway::serve(listener, sandboxes.clone(), names.clone()));
+        tokio::spawn(gateway::serve(listener, sandboxes.clone(), exposure));
     }
     if let (Some(listener), Some(names)) = (ingress, names) {
         println!(
@@ -91,6 +107,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
             listener.address()
         );
         tokio::spawn(ingress::serve(listener, sandboxes.clone(), names));
+    }
+    if let (Some((listener, key)), Some(users)) = (ssh, users) {
+        println!("hostd {}: ssh on {}", hostd::VERSION, listener.address());
+        tokio::spawn(ssh::serve(listener, key, sandboxes.clone(), users));
     }
     let served = listeners.serve(sandboxes).await;
 

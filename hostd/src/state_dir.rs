@@ -4,6 +4,7 @@
 //! STATE/                0700
 //!   lock                held by the one hostd that runs on it
 //!   hostd.db            records (SQLite, WAL)
+//!   ssh_host_key        0600, by which clients of SSH know the host again
 //!   sealing.key         0600, the private key that sealed secrets are opened with
 //!   images/             installed images, unless --images says otherwise
 //!   snapshots/          the writable snapshot store
@@ -93,6 +94,11 @@ impl StateDir {
     /// The private key of sealed secrets.
     pub fn sealing_key(&self) -> PathBuf {
         self.root.join("sealing.key")
+    }
+
+    /// The host's key of SSH.
+    pub fn ssh_host_key(&self) -> PathBuf {
+        self.root.join("ssh_host_key")
     }
 
     /// Where images are unless configured otherwise.

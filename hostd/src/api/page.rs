@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// When a client does not say.
 const DEFAULT_SIZE: usize = 100;
 /// The most of one page.
-const MAX_SIZE: u32 = 1000;
+pub const MAX_SIZE: u32 = 1000;
 
 /// The size of a page: 1..=1000, and 0 for 100.
 pub fn size(asked: u32) -> Result<usize> {

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::{ListenAddress, NameServer, NetworkMode};
 use crate::ingress::Domain;
+use crate::ssh;
 
 /// Runs Linux microVMs restored from memory snapshots, for clients over gRPC.
 #[derive(Debug, Parser)]
@@ -93,6 +94,12 @@ pub struct Args {
     /// Private key (PEM) of --ingress-cert
     #[arg(long, value_name = "FILE", requires = "ingress_cert")]
     pub ingress_key: Option<PathBuf>,
+    /// Where SSH comes in for sandboxes that expose it (`exposeSsh`)
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["gateway", "ssh_host"])]
+    pub ssh: Option<std::net::SocketAddr>,
+    /// What clients are told to connect to, so that they reach --ssh
+    #[arg(long, value_name = "HOST[:PORT]", requires = "ssh")]
+    pub ssh_host: Option<ssh::Host>,
     /// Where to serve figures for Prometheus, at /metrics: whoever reaches the address can read them
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<std::net::SocketAddr>,

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::ssh;
+
 pub use args::Args;
 pub use ingress::{IngressConfig, IngressError};
 pub use listen::{ListenAddress, TlsFiles, Token};
@@ -106,6 +108,8 @@ pub struct Config {
     pub gateway: Option<SocketAddr>,
     /// How sandboxes are reached from outside.
     pub ingress: Option<IngressConfig>,
+    /// Where SSH comes in, and where its clients are told to connect to.
+    pub ssh: Option<(SocketAddr, ssh::Host)>,
     /// Where to serve figures.
     pub metrics: Option<SocketAddr>,
 }
@@ -143,6 +147,7 @@ impl Config {
             },
             gateway: args.gateway,
             ingress,
+            ssh: args.ssh.zip(args.ssh_host),
             metrics: args.metrics,
         };
         config.check()?;

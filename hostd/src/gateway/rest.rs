@@ -53,20 +53,36 @@ pub(super) async fn expose_http(
     State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let Some(names) = &gateway.names else {
+    let Some(names) = &gateway.exposure.http else {
+        let what = "exposing HTTP, as hostd runs without --ingress,";
+        return Err(ApiError::unsupported(what));
+    };
+    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let domain = names.of(sandbox.id()).map_err(no_randomness)?;
+    Ok(Json(json!({"domain": domain})))
+}
+
+/// Gives a user name out for which a sandbox is there by SSH.
+pub(super) async fn expose_ssh(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let Some(users) = &gateway.exposure.ssh else {
         return Err(ApiError::unsupported(
-            "exposing, as hostd runs without --ingress,",
+            "exposing SSH, as hostd runs without --ssh,",
         ));
     };
     let sandbox = gateway.sandboxes.living_one(&id).await?;
-    let domain = names.of(sandbox.id()).map_err(|error| {
-        ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
-            error.to_string(),
-        )
-    })?;
-    Ok(Json(json!({"domain": domain})))
+    let user = users.names.of(sandbox.id()).map_err(no_randomness)?;
+    let host = &users.host;
+    Ok(Json(
+        json!({"hostname": host.name, "username": user, "port": host.port}),
+    ))
+}
+
+fn no_randomness(error: getrandom::Error) -> ApiError {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    ApiError::new(status, "INTERNAL", error.to_string())
 }
 
 /// Lists sandboxes that live, newest first. Labels are `labels[KEY]=VALUE` (JavaScript) or one text (Python).
@@ -77,7 +93,9 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let labels = labels(&query)?;
     check_labels(&labels)?;
-    let limit = query.get("limit").map_or(Ok(0), |limit| limit.parse());
+    // The JavaScript SDK asks for no page, and for no further one.
+    let limit = query.get("limit");
+    let limit = limit.map_or(Ok(page::MAX_SIZE), |limit| limit.parse());
     let limit = limit.map_err(|_| ApiError::invalid("limit: is no number"))?;
     let after = page::sandboxes_after(query.get("cursor").map_or("", String::as_str))?;
     let filter = Filter {

@@ -12,28 +12,37 @@ use super::{auth, rest, session};
 use crate::http::Listener;
 use crate::ingress::Names;
 use crate::sandboxes::Sandboxes;
+use crate::ssh::Users;
 
 /// Connections at a time that do not speak for a sandbox yet, or have asked for something else.
 const CONNECTIONS: usize = 1024;
 /// WebSockets at a time.
 const SESSIONS: usize = 4096;
 
+/// How sandboxes are reached from outside, if they are.
+#[derive(Clone, Debug, Default)]
+pub struct Exposure {
+    /// By HTTP.
+    pub http: Option<Arc<Names>>,
+    /// By SSH.
+    pub ssh: Option<Arc<Users>>,
+}
+
 /// What the routes need.
 #[derive(Clone)]
 pub(super) struct Gateway {
     pub(super) sandboxes: Sandboxes,
-    /// Names for what sandboxes expose, if there is an ingress.
-    pub(super) names: Option<Arc<Names>>,
+    pub(super) exposure: Exposure,
     /// Places for those who speak for a sandbox.
     pub(super) sessions: Arc<Semaphore>,
 }
 
 /// Serves them until hostd has ended all sandboxes: clients hear of the end of theirs.
-pub async fn serve(listener: Listener, sandboxes: Sandboxes, names: Option<Arc<Names>>) {
+pub async fn serve(listener: Listener, sandboxes: Sandboxes, exposure: Exposure) {
     let all_ended = sandboxes.services().all_ended.clone();
     let gateway = Gateway {
         sandboxes,
-        names,
+        exposure,
         sessions: Arc::new(Semaphore::new(SESSIONS)),
     };
     let service = TowerToHyperService::new(routes(gateway));
@@ -52,6 +61,7 @@ fn routes(gateway: Gateway) -> Router {
             "/api/v3/sandbox/{id}/expose/vscode",
             post(rest::expose_http),
         )
+        .route("/api/v3/sandbox/{id}/expose/ssh", post(rest::expose_ssh))
         .route("/api/v3/sandboxes", get(rest::list))
         .route("/api/v2/sandboxes", get(rest::list))
         .fallback(rest::unsupported)

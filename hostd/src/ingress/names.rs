@@ -1,20 +1,10 @@
-//! [`Names`]: host names that lead to one sandbox each.
-//!
-//! The first label has the sandbox's id, some chance, so that a sandbox may have several, and a truncated HMAC-SHA-256 (RFC 2104,
-//! section 5) of both with a key that ends with hostd, as its sandboxes do: who does not know a name cannot guess it.
+//! [`Names`]: host names that lead to one sandbox each. The first label is a [capability](crate::capability).
 
 use std::fmt;
 use std::str::FromStr;
 
-use hmac::{Hmac, Mac as _};
-use sha2::Sha256;
-
-use crate::id::{SandboxId, encode};
-
-/// Characters of a label: of the sandbox, of chance (30 bits), and of the code (80 bits).
-const ID: usize = 20;
-const CHANCE: usize = 6;
-const CODE: usize = 16;
+use crate::capability::Capabilities;
+use crate::id::SandboxId;
 
 /// Where sandboxes are reached from outside: `HOST`, or `HOST:PORT` where clients need one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,26 +56,20 @@ impl fmt::Display for Domain {
 }
 
 /// Makes names below a domain and knows them again.
+#[derive(Debug)]
 pub struct Names {
     domain: Domain,
-    key: [u8; 32],
-}
-
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Names").field(&self.domain).finish()
-    }
+    labels: Capabilities,
 }
 
 impl Names {
-    /// With a key that nobody has.
+    /// Names that nobody can guess.
     ///
     /// # Errors
     /// The kernel has no randomness.
     pub fn below(domain: Domain) -> Result<Self, getrandom::Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        Ok(Self { domain, key })
+        let labels = Capabilities::generate()?;
+        Ok(Self { domain, labels })
     }
 
     /// A new name of a sandbox, with the port that clients need.
@@ -93,38 +77,19 @@ impl Names {
     /// # Errors
     /// The kernel has no randomness.
     pub fn of(&self, id: &SandboxId) -> Result<String, getrandom::Error> {
-        let chance = getrandom::u32()?;
-        let chance = encode(chance.into(), CHANCE);
-        let code = encode(self.code(id.digits(), &chance), CODE);
-        Ok(self.name(&format!("{}-{chance}{code}", id.digits())))
+        self.labels.of(id).map(|label| self.name(&label))
     }
 
     /// Whose name this is, and the name as [`Names::of`] gave it out. `host` is a request's: with a port or without.
     pub fn read(&self, host: &str) -> Option<(SandboxId, String)> {
         let host = host.split(':').next()?.to_ascii_lowercase();
         let label = host.strip_suffix(&self.domain.host)?.strip_suffix('.')?;
-        let (digits, rest) = label.split_at_checked(ID)?;
-        let (chance, code) = rest.strip_prefix('-')?.split_at_checked(CHANCE)?;
-        let expected = encode(self.code(digits, chance), CODE);
-        let same: bool = subtle::ConstantTimeEq::ct_eq(expected.as_bytes(), code.as_bytes()).into();
-        let id = SandboxId::from_digits(digits).ok()?;
-        same.then(|| (id, self.name(label)))
+        let id = self.labels.read(label)?;
+        Some((id, self.name(label)))
     }
 
     fn name(&self, label: &str) -> String {
         format!("{label}.{}", self.domain)
-    }
-
-    fn code(&self, digits: &str, chance: &str) -> u128 {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key)
-            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-        for part in [digits, "-", chance] {
-            mac.update(part.as_bytes());
-        }
-        let code = mac.finalize().into_bytes();
-        code.iter()
-            .take(CODE)
-            .fold(0, |code, byte| code << 8 | u128::from(*byte))
     }
 }
 

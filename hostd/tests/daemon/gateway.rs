@@ -12,7 +12,14 @@ use tokio::net::TcpStream;
 
 use crate::host::{Host, PATIENCE};
 
-const TOKEN: &str = "ddo_a-token-for-the-tests";
+pub const TOKEN: &str = "ddo_a-token-for-the-tests";
+
+/// What a gateway answers to an authorised POST.
+pub async fn post(address: SocketAddr, path: &str) -> Value {
+    let headers = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n");
+    let (_, answer) = ask(address, &format!("POST {path}"), &headers, "{}").await;
+    answer
+}
 
 struct Gateway {
     host: Host,
@@ -36,22 +43,8 @@ impl Gateway {
         }
     }
 
-    /// A request on a connection of its own: the answer's head, and its body.
     async fn ask(&self, request: &str, headers: &str, body: &str) -> (String, Value) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let length = body.len();
-        let text = format!(
-            "{request} HTTP/1.1\r\nhost: thaw\r\nconnection: close, upgrade\r\n{headers}content-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = stream.read_to_string(&mut answer);
-        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (
-            head.to_owned(),
-            serde_json::from_str(body).unwrap_or(Value::Null),
-        )
+        ask(self.address, request, headers, body).await
     }
 
     async fn authorised(&self, request: &str, body: &str) -> (String, Value) {
@@ -69,6 +62,24 @@ impl Gateway {
         );
         self.ask(&format!("GET {path}"), &headers, "").await
     }
+}
+
+/// A request on a connection of its own: the answer's head, and its body.
+async fn ask(address: SocketAddr, request: &str, headers: &str, body: &str) -> (String, Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let text = format!(
+        "{request} HTTP/1.1\r\nhost: thaw\r\nconnection: close, upgrade\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        head.to_owned(),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
 }
 
 fn status(head: &str) -> u16 {

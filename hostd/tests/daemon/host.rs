@@ -33,6 +33,7 @@ pub struct Host {
     pub metrics: Option<SocketAddr>,
     pub gateway: Option<SocketAddr>,
     pub ingress: Option<SocketAddr>,
+    pub ssh: Option<SocketAddr>,
 }
 
 impl Host {
@@ -80,6 +81,7 @@ impl Host {
             ("--metrics", "metrics on ", None),
             ("--gateway", "gateway on ", None),
             ("--ingress", "ingress on ", None),
+            ("--ssh", "ssh on ", None),
         ];
         for (option, words, address) in &mut more {
             if options.contains(option) {
@@ -88,7 +90,12 @@ impl Host {
                 *address = Some(line.split_once(*words).unwrap().1.parse().unwrap());
             }
         }
-        let [(_, _, metrics), (_, _, gateway), (_, _, ingress)] = more;
+        let [
+            (_, _, metrics),
+            (_, _, gateway),
+            (_, _, ingress),
+            (_, _, ssh),
+        ] = more;
         let channel = Endpoint::from_shared(format!("unix://{}", socket(temp.path()).display()))
             .unwrap()
             // So that streams which a test leaves unread do not fill the connection's window.
@@ -105,6 +112,7 @@ impl Host {
             metrics,
             gateway,
             ingress,
+            ssh,
         }
     }
 

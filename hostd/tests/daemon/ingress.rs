@@ -17,9 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::gateway::{TOKEN, post};
 use crate::host::{Host, PATIENCE, boot_request};
 
-const TOKEN: &str = "ddo_a-token-for-the-tests";
 const DOMAIN: &str = "boxes.example";
 
 struct Ingress {
@@ -65,18 +65,10 @@ impl Ingress {
     }
 
     async fn expose(&self, id: &str) -> Result<String, Value> {
-        let mut stream = TcpStream::connect(self.gateway).await.unwrap();
-        let request = format!(
-            "POST /api/v3/sandbox/{id}/expose/http HTTP/1.1\r\nhost: thaw\r\nconnection: close\r\n\
-             authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer)).await.unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let body: Value = serde_json::from_str(body).unwrap();
-        let domain = body["domain"].as_str().map(str::to_owned);
-        domain.ok_or(body)
+        let path = format!("/api/v3/sandbox/{id}/expose/http");
+        let told = within(post(self.gateway, &path)).await;
+        let domain = told["domain"].as_str().map(str::to_owned);
+        domain.ok_or(told)
     }
 
     /// A request in the clear, and the answer as it came.
@@ -286,17 +278,11 @@ async fn without_an_ingress_nothing_is_exposed() {
     ];
     let host = Host::start_with(&options).await;
     let id = host.create(boot_request("")).await.unwrap().id;
-    let gateway = host.gateway.unwrap();
-    let mut stream = TcpStream::connect(gateway).await.unwrap();
-    let request = format!(
-        "POST /api/v3/sandbox/{id}/expose/http HTTP/1.1\r\nhost: thaw\r\nconnection: close\r\n\
-         authorization: Bearer {TOKEN}\r\ncontent-length: 0\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    within(stream.read_to_string(&mut answer)).await.unwrap();
+    let path = format!("/api/v3/sandbox/{id}/expose/http");
+    let told = within(post(host.gateway.unwrap(), &path)).await;
+    assert_eq!(told["code"], "NOT_SUPPORTED", "{told}");
     assert!(
-        answer.contains("NOT_SUPPORTED") && answer.contains("--ingress"),
-        "{answer}"
+        told["message"].as_str().unwrap().contains("--ingress"),
+        "{told}"
     );
 }

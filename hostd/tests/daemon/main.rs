@@ -17,5 +17,6 @@ mod metrics;
 mod recovery;
 mod snapshot;
 mod source;
+mod ssh;
 mod streams;
 mod trouble;
