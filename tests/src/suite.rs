@@ -40,19 +40,36 @@ impl Test {
     }
 }
 
-/// Makes `main` of a list of asynchronous functions.
+/// Makes `main` of a list of asynchronous functions; with `host:`, what starts the hostd that they share.
 #[macro_export]
 macro_rules! suite {
-    ($($test:ident),+ $(,)?) => {
+    (host: $host:path, $($test:ident),+ $(,)?) => {
         fn main() -> std::process::ExitCode {
-            $crate::suite::run(vec![$($crate::suite::Test::new(stringify!($test), $test)),+])
+            $crate::suite::run(
+                || Box::pin($host()),
+                vec![$($crate::suite::Test::new(stringify!($test), $test)),+],
+            )
         }
+    };
+    ($($test:ident),+ $(,)?) => {
+        $crate::suite!(host: $crate::suite::default_host, $($test),+);
     };
 }
 
+/// What starts the shared hostd.
+pub type Start = fn() -> Pin<Box<dyn Future<Output = crate::Result<Arc<Host>>>>>;
+
+/// The default image's snapshot, and nothing special.
+///
+/// # Errors
+/// The products are missing, or it does not start.
+pub async fn default_host() -> crate::Result<Arc<Host>> {
+    Host::start(HostOptions::with_default_snapshot(Products::find()?)?).await
+}
+
 /// What the tests of this binary share.
-#[derive(Default)]
 struct Shared {
+    start: Start,
     /// The hostd, once it is started.
     host: Mutex<Option<Arc<Host>>>,
     /// Names and reasons of those that could not run.
@@ -60,7 +77,7 @@ struct Shared {
 }
 
 /// Runs those tests that the command line asks for (the arguments are libtest's).
-pub fn run(tests: Vec<Test>) -> ExitCode {
+pub fn run(start: Start, tests: Vec<Test>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share two slow processors; and some promise how fast something is noticed.
     arguments.test_threads = Some(1);
@@ -71,7 +88,11 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared {
+        start,
+        host: Mutex::default(),
+        skips: std::sync::Mutex::default(),
+    });
     let trials = tests
         .into_iter()
         .map(|test| {
@@ -114,12 +135,12 @@ async fn run_one(test: Test, shared: &Shared) -> Result<Completion, Failed> {
 }
 
 async fn shared_host(shared: &Shared) -> crate::Result<Arc<Host>> {
-    let mut shared = shared.host.lock().await;
-    if let Some(host) = &*shared {
+    let mut host = shared.host.lock().await;
+    if let Some(host) = &*host {
         return Ok(host.clone());
     }
-    let host = Host::start(HostOptions::with_default_snapshot(Products::find()?)?).await?;
-    Ok(shared.insert(host).clone())
+    let started = (shared.start)().await?;
+    Ok(host.insert(started).clone())
 }
 
 /// A skip is said, with its reason; on a machine that must run everything it is a failure,

@@ -32,7 +32,6 @@ const ROUTES_TO_COME: &[&str] = &[
     "/api/v2/sandboxes/{}/deploy",
     "/api/v2/snapshots",
     "/api/v2/volumes",
-    "/api/v3/sandbox/{}/expose/ssh",
     "/api/v3/sandbox/{}/expose/vscode",
 ];
 

@@ -7,26 +7,28 @@ use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use protocol::hostd::v1::ListSandboxesRequest;
 use tempfile::TempDir;
 use tests::host::HostOptions;
 use tests::measure::eventually;
 use tests::products::Products;
-use tests::stage::Stage;
+use tests::world::World;
 use tests::{Host, Result, suite};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 suite!(
+    host: start,
     the_snippets_of_the_announcement,
     files,
     programs,
     sessions,
     what_is_exposed,
+    by_ssh,
     tokens_and_nonsense,
     every_call_is_covered,
 );
@@ -45,7 +47,7 @@ macro_rules! script {
 const TOKEN: &str = "ddo_a-token-for-the-tests";
 /// Where the packages are: Python's in `python`, and JavaScript's in `javascript/node_modules`.
 const PACKAGES: &str = "THAW_SDK_PACKAGES";
-/// What is below it leads to sandboxes, and a file in [`Gateway::files`].
+/// What is below it leads to sandboxes, and a file in [`Beside::files`].
 const INGRESS_DOMAIN: &str = "boxes.thaw.example";
 const CERTIFICATE: &str = "ingress.pem";
 /// A script may take so long where the processor is emulated.
@@ -58,9 +60,12 @@ struct Script {
     text: &'static str,
 }
 
-/// A host with a gateway and an ingress, and the small internet.
-struct Gateway {
-    stage: Stage,
+/// What is beside the host that all tests share.
+static BESIDE: OnceLock<Beside> = OnceLock::new();
+
+/// The small internet, and where the host is reached.
+struct Beside {
+    world: World,
     address: SocketAddr,
     /// Where requests for what sandboxes expose come in.
     ingress: SocketAddr,
@@ -68,28 +73,48 @@ struct Gateway {
     files: TempDir,
 }
 
+/// Starts a host with a gateway, an ingress, SSH and networks.
+async fn start() -> Result<Arc<Host>> {
+    let files = tempfile::tempdir()?;
+    let token = files.path().join("token");
+    std::fs::write(&token, TOKEN)?;
+    let free = || TcpListener::bind("127.0.0.1:0")?.local_addr();
+    let (address, ingress, ssh) = (free()?, free()?, free()?.to_string());
+    let world = World::start().await?;
+    let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
+    options.extra = world.hostd_options();
+    options.extra.extend(["--network".into(), "on".into()]);
+    options.extra.push("--gateway".into());
+    options.extra.push(address.to_string().into());
+    options.extra.extend(["--token-file".into(), token.into()]);
+    options
+        .extra
+        .extend(ingress_options(ingress, files.path())?);
+    options.extra.extend(["--ssh".into(), ssh.clone().into()]);
+    options.extra.extend(["--ssh-host".into(), ssh.into()]);
+    let host = Host::start(options).await?;
+    // The SDK waits for no handshake longer than ten seconds, which the first restore may take where all is emulated.
+    host.create().await?.kill().await?;
+    let beside = Beside {
+        world,
+        address,
+        ingress,
+        files,
+    };
+    ensure!(BESIDE.set(beside).is_ok(), "there is one already");
+    Ok(host)
+}
+
+/// The shared host, as the SDKs' programs use it.
+struct Gateway {
+    host: Arc<Host>,
+    beside: &'static Beside,
+}
+
 impl Gateway {
-    async fn start() -> Result<Self> {
-        let files = tempfile::tempdir()?;
-        let token = files.path().join("token");
-        std::fs::write(&token, TOKEN)?;
-        let free = || TcpListener::bind("127.0.0.1:0")?.local_addr();
-        let (address, ingress) = (free()?, free()?);
-        let mut options = HostOptions::with_default_snapshot(Products::find()?)?;
-        options.extra = vec!["--gateway".into(), address.to_string().into()];
-        options.extra.extend(["--token-file".into(), token.into()]);
-        options
-            .extra
-            .extend(ingress_options(ingress, files.path())?);
-        let stage = Stage::start(options).await?;
-        // The SDK waits for no handshake longer than ten seconds, which the first restore may take where all is emulated.
-        stage.host.create().await?.kill().await?;
-        Ok(Self {
-            stage,
-            address,
-            ingress,
-            files,
-        })
+    fn of(host: Arc<Host>) -> Result<Self> {
+        let beside = BESIDE.get().context("the host was not started here")?;
+        Ok(Self { host, beside })
     }
 
     /// Python with the SDK, and the script.
@@ -118,7 +143,7 @@ impl Gateway {
     }
 
     fn client(&self, program: &str, token: &str) -> Command {
-        let endpoint = format!("http://{}", self.address);
+        let endpoint = format!("http://{}", self.beside.address);
         let mut client = Command::new(program);
         client
             .env_clear()
@@ -126,8 +151,11 @@ impl Gateway {
             .env("DENO_SANDBOX_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_ENDPOINT", &endpoint)
             .env("DENO_DEPLOY_TOKEN", token)
-            .env("THAW_INGRESS", self.ingress.to_string())
-            .env("THAW_CERTIFICATE", self.files.path().join(CERTIFICATE))
+            .env("THAW_INGRESS", self.beside.ingress.to_string())
+            .env(
+                "THAW_CERTIFICATE",
+                self.beside.files.path().join(CERTIFICATE),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -155,7 +183,7 @@ impl Gateway {
         ensure!(
             output.status.success(),
             "{said}\n{told}\n{}",
-            self.stage.host.log_tail()
+            self.host.failures().await
         );
         let last = said.lines().last().unwrap_or_default();
         let checked = last
@@ -186,7 +214,7 @@ impl Gateway {
 
     async fn living(&self) -> Result<usize> {
         let list = ListSandboxesRequest::default();
-        let list = self.stage.host.clients().sandboxes().list(list).await?;
+        let list = self.host.clients().sandboxes().list(list).await?;
         Ok(list.into_inner().sandboxes.len())
     }
 
@@ -233,15 +261,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-async fn the_snippets_of_the_announcement(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn the_snippets_of_the_announcement(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     gateway
         .run(&[
             script!("python", "announced.py"),
             script!("javascript", "announced.mjs"),
         ])
         .await?;
-    let requests = gateway.stage.world.requests()?;
+    let requests = gateway.beside.world.requests()?;
     ensure!(requests.len() == 4, "{requests:?}");
     for seen in requests {
         let sent = seen.headers.get("authorization").map(String::as_str);
@@ -250,34 +278,31 @@ async fn the_snippets_of_the_announcement(_: Arc<Host>) -> Result {
             "{seen:?}"
         );
     }
-    gateway.becomes(0).await?;
-    gateway.stage.end().await
+    gateway.becomes(0).await
 }
 
-async fn files(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn files(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     gateway
         .run(&[
             script!("python", "files.py"),
             script!("javascript", "files.mjs"),
         ])
-        .await?;
-    gateway.stage.end().await
+        .await
 }
 
-async fn programs(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn programs(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     gateway
         .run(&[
             script!("python", "programs.py"),
             script!("javascript", "programs.mjs"),
         ])
-        .await?;
-    gateway.stage.end().await
+        .await
 }
 
-async fn sessions(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn sessions(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     gateway
         .run(&[
             script!("python", "sessions.py"),
@@ -289,7 +314,7 @@ async fn sessions(_: Arc<Host>) -> Result {
     let mut client = gateway.client_of_two().await?;
     client.kill().await?;
     gateway.becomes(1).await?;
-    gateway.stage.host.clear().await?;
+    gateway.host.clear().await?;
     // One that stops without a word is missed.
     let mut client = gateway.client_of_two().await?;
     signal(&client, nix::sys::signal::Signal::SIGSTOP)?;
@@ -299,8 +324,7 @@ async fn sessions(_: Arc<Host>) -> Result {
         "a silent client is not missed"
     );
     client.kill().await?;
-    gateway.stage.host.clear().await?;
-    gateway.stage.end().await
+    gateway.host.clear().await
 }
 
 fn signal(child: &Child, signal: nix::sys::signal::Signal) -> Result {
@@ -309,20 +333,25 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) -> Result {
     Ok(())
 }
 
-async fn what_is_exposed(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn what_is_exposed(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     gateway
         .run(&[
             script!("python", "exposed.py"),
             script!("javascript", "exposed.mjs"),
         ])
         .await?;
-    gateway.becomes(0).await?;
-    gateway.stage.end().await
+    gateway.becomes(0).await
 }
 
-async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
-    let gateway = Gateway::start().await?;
+async fn by_ssh(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
+    gateway.run(&[script!("python", "ssh.py")]).await?;
+    gateway.becomes(0).await
+}
+
+async fn tokens_and_nonsense(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
     let refused = gateway.python(
         &script!("python", "refused.py"),
         "ddo_another-token-entirely",
@@ -338,10 +367,9 @@ async fn tokens_and_nonsense(_: Arc<Host>) -> Result {
         ])
         .await?;
     gateway.becomes(0).await?;
-    if !gateway.stage.host.log_tail().contains("panicked") {
-        return gateway.stage.end().await;
-    }
-    bail!("{}", gateway.stage.host.log_tail());
+    let log = gateway.host.log_tail();
+    ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
 }
 
 /// After the others: it is about what they called.

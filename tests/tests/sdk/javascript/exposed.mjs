@@ -19,7 +19,8 @@ async function becomes(expected, url) {
   check(seen, expected);
 }
 
-await using(Sandbox.create({ port: 8000 }), async (sandbox) => {
+await using(Sandbox.create({ port: 8000, ssh: true }), async (sandbox) => {
+  check(Object.keys(sandbox.ssh).sort(), ["hostname", "username"]);
   check(new URL(sandbox.url).protocol, "https:");
   await sandbox.fs.mkdir("site");
   await sandbox.fs.writeTextFile("site/index.html", "hello from inside");

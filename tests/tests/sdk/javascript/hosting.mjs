@@ -19,7 +19,6 @@ await using(Sandbox.create(), async (sandbox) => {
   await fails(() => sandbox.deploy("some-app"), "NOT_SUPPORTED");
   await fails(() => sandbox.deno.run({ code: "1" }), "spawnDeno is not there yet");
   await fails(() => sandbox.deno.eval("1"), "spawnDenoRepl is not there yet");
-  await fails(() => sandbox.exposeSsh(), "NOT_SUPPORTED");
   await fails(() => sandbox.exposeVscode(), "vscode is not there yet");
   check(await sandbox.sh`echo and goes on`.text(), "and goes on\n");
 });

@@ -15,7 +15,10 @@ await using(Sandbox.create({ env: { GREETING: "hello" } }), async (sandbox) => {
   await child.kill("SIGKILL");
   check((await child.status).signal, "SIGKILL");
   await child.kill();
-  child = await sandbox.spawn("sleep", { args: ["60"], signal: AbortSignal.timeout(300) });
+  // One that is aborted before it has started is not heard of.
+  const aborting = new AbortController();
+  child = await sandbox.spawn("sleep", { args: ["60"], signal: aborting.signal });
+  aborting.abort();
   check((await child.status).signal, "SIGTERM");
 
   // A conversation.

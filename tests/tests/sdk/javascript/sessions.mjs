@@ -42,11 +42,9 @@ await fails(() => running, "ConnectionClosedError");
 await brief.closed;
 await becomes([]);
 
-// Pages.
+// Three at once: this SDK's list has no pages.
 const three = await Promise.all([1, 2, 3].map(() => Sandbox.create()));
-const page = await client.sandboxes.list({ limit: 2 });
-check([page.items.length, page.hasMore], [2, true]);
-check(await ids({ limit: 1 }), three.map(({ id }) => id).sort());
+check(await ids(), three.map(({ id }) => id).sort());
 await Promise.all(three.map((sandbox) => sandbox.close()));
 await becomes([]);
 

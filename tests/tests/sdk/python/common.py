@@ -1,8 +1,10 @@
-import asyncio, os, re, sys, time
+import asyncio, faulthandler, os, re, sys, time
 
 import httpx, websockets
 from deno_sandbox import AsyncDenoDeploy, DenoDeploy
 
+# What hangs says where, before the test gives it up.
+faulthandler.dump_traceback_later(220, exit=True)
 checked = 0
 called = set()
 

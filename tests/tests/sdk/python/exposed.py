@@ -1,5 +1,5 @@
 # What a sandbox exposes is reached from outside, by everyone who knows its name.
-import hashlib, pathlib, ssl, subprocess
+import hashlib, pathlib, socket, ssl, subprocess
 from urllib.parse import urlsplit
 
 import websockets.sync.client
@@ -71,11 +71,12 @@ with sdk.sandbox.create() as sandbox:
     becomes("426 2", url)
     host, port = INGRESS.rsplit(":", 1)
     trusting = ssl.create_default_context(cafile=CERTIFICATE)
-    address = {"host": host, "port": int(port), "server_hostname": urlsplit(url).hostname}
-    with websockets.sync.client.connect(url.replace("https", "wss"), ssl=trusting, **address) as socket:
+    connection = socket.create_connection((host, int(port)))
+    options = {"sock": connection, "ssl": trusting, "server_hostname": urlsplit(url).hostname}
+    with websockets.sync.client.connect(url.replace("https", "wss"), open_timeout=60, **options) as client:
         for message in ("text", b"bytes", "x" * 300_000):
-            socket.send(message)
-            check(socket.recv(timeout=60), message)
+            client.send(message)
+            check(client.recv(timeout=60), message)
     gone = by_pid
 # It ended with its session.
 becomes("404 2", gone)

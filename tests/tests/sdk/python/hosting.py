@@ -37,7 +37,6 @@ async def main():
         await refused("deno.run", lambda: sandbox.deno.run(code="1"), "spawnDeno is not there yet")
         await refused("deno.eval", lambda: sandbox.deno.eval("1"), "spawnDenoRepl is not there yet")
         await refused("deno.deploy", lambda: sandbox.deno.deploy("some-app", entrypoint="main.ts"), "501")
-        await refused("expose_ssh", lambda: sandbox.expose_ssh(), "NOT_SUPPORTED")
         # It asks the sandbox to write to the client's disk.
         await refused("fs.download", lambda: sandbox.fs.download("/tmp/x", "/tmp/y"), "download is not there yet")
         process = await sandbox.spawn("echo", args=["and goes on"], stdout="piped")

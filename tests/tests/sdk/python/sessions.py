@@ -41,7 +41,7 @@ check(ids(), [])
 
 # Twenty at once. They are made a few at a time: the SDK waits for no handshake longer than ten seconds.
 async def many():
-    sdk, gate, there = AsyncDenoDeploy(), asyncio.Semaphore(4), []
+    sdk, gate, there = AsyncDenoDeploy(), asyncio.Semaphore(2), []
     all_there = asyncio.Event()
 
     async def one(number):
