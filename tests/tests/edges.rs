@@ -8,8 +8,9 @@ use cargo_metadata::MetadataCommand;
 /// The crate, and what of this repository it may use. A crate that is not here may not be.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &[]),
-    ("guest-agent", &["protocol", "sandbox-rpc"]),
+    ("guest-agent", &["protocol", "sandbox-rpc", "sandbox-sftp"]),
     ("sandbox-rpc", &[]),
+    ("sandbox-sftp", &[]),
     ("snapshots", &["protocol"]),
     ("devices", &[]),
     ("vmm", &["devices", "snapshots", "protocol"]),
