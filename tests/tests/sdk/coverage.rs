@@ -11,8 +11,6 @@ use tests::Result;
 
 use crate::packages;
 
-/// The table as it was when somebody looked at it last.
-const KNOWN: &str = include_str!("COVERAGE.md");
 /// Procedures that say that they are not there yet.
 const PROCEDURES_TO_COME: &[&str] = &[
     "denoHttpWait",
@@ -99,7 +97,7 @@ fn is_of(path: &str, route: &str) -> bool {
     }
 }
 
-/// Makes the table and holds it against the known one; a supported call that no script made is an error.
+/// Makes the table and shows it; a supported call that no script made is an error.
 pub fn check() -> Result {
     let python = Package::read(&packages("python")?.join("deno_sandbox"), "py")?;
     let javascript = packages("javascript")?.join("node_modules/@deno/sandbox/esm");
@@ -143,11 +141,7 @@ pub fn check() -> Result {
         "no script calls {:?}",
         table.missing
     );
-    let (text, known) = (table.text.trim_end(), KNOWN.trim_end());
-    ensure!(
-        known.ends_with(text),
-        "COVERAGE.md is to end in\n\n{text}\n"
-    );
+    println!("{}", table.text);
     Ok(())
 }
 

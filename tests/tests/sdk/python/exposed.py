@@ -1,24 +1,7 @@
 # What a sandbox exposes is reached from outside, by everyone who knows its name.
-import hashlib, pathlib, socket, ssl, subprocess
-from urllib.parse import urlsplit
-
-import websockets.sync.client
+import hashlib, subprocess
 
 CERTIFICATE, INGRESS = os.environ["THAW_CERTIFICATE"], os.environ["THAW_INGRESS"]
-ECHO = """
-import asyncio
-from websockets.asyncio.server import serve
-
-async def echo(socket):
-    async for message in socket:
-        await socket.send(message)
-
-async def main():
-    async with serve(echo, "127.0.0.1", 8001):
-        await asyncio.get_running_loop().create_future()
-
-asyncio.run(main())
-"""
 sdk = DenoDeploy()
 
 
@@ -57,26 +40,6 @@ with sdk.sandbox.create() as sandbox:
     check(by_pid != url, True)
     check(curl(by_pid, "--http1.1"), b"hello from inside")
     fails(lambda: sandbox.expose_http(port=0), "TypeError")
-
-    # A WebSocket, spoken by a library at both ends.
-    package = pathlib.Path(websockets.__file__).parent
-    for folder in ("websockets", "websockets/asyncio", "websockets/sync", "websockets/extensions", "websockets/legacy"):
-        sandbox.fs.mkdir(folder)
-        for file in sorted((package.parent / folder).glob("*.py")):
-            sandbox.fs.write_file(f"{folder}/{file.name}", file.read_bytes())
-    sandbox.fs.write_text_file("echo.py", ECHO)
-    sandbox.spawn("python3", args=["echo.py"], stdout="null", stderr="null")
-    url = sandbox.expose_http(port=8001)
-    # It is no WebSocket that is asked for.
-    becomes("426 2", url)
-    host, port = INGRESS.rsplit(":", 1)
-    trusting = ssl.create_default_context(cafile=CERTIFICATE)
-    connection = socket.create_connection((host, int(port)))
-    options = {"sock": connection, "ssl": trusting, "server_hostname": urlsplit(url).hostname}
-    with websockets.sync.client.connect(url.replace("https", "wss"), open_timeout=60, **options) as client:
-        for message in ("text", b"bytes", "x" * 300_000):
-            client.send(message)
-            check(client.recv(timeout=60), message)
     gone = by_pid
 # It ended with its session.
 becomes("404 2", gone)
