@@ -7,7 +7,7 @@
 //! | WebSocket `/api/v3/sandbox/{id}/connect` | speaks for one that is there |
 //! | DELETE `/api/v3/sandbox/{id}`, `/api/v3/sandboxes/{id}` | ends it (JavaScript, Python) |
 //! | PATCH `/api/v3/sandbox/{id}` | moves the end of its time |
-//! | POST `/api/v3/sandbox/{id}/expose/http` | gives out a host name for it, if there is an [`ingress`](crate::ingress) |
+//! | POST `/api/v3/sandbox/{id}/expose/http`, `…/vscode` | gives out a host name for it, if there is an [`ingress`](crate::ingress) |
 //! | POST `/api/v3/sandbox/{id}/expose/ssh` | gives out a user name for it, if there is [`ssh`](crate::ssh) |
 //! | GET `/api/v2/sandboxes`, `/api/v3/sandboxes` | lists them (JavaScript, Python) |
 //! | all others | say that they are not supported |

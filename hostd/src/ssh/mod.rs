@@ -13,7 +13,6 @@ mod key;
 mod server;
 mod signals;
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -55,12 +54,6 @@ impl FromStr for Host {
             name: name.to_owned(),
             port,
         })
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.name, self.port)
     }
 }
 
