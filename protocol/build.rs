@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "thaw/hostd/v1/processes.proto",
         "thaw/hostd/v1/sandboxes.proto",
         "thaw/hostd/v1/snapshots.proto",
+        "thaw/hostd/v1/tokens.proto",
         "thaw/types/v1/file.proto",
         "thaw/types/v1/process.proto",
         "thaw/vmm/v1/vmm.proto",

@@ -136,9 +136,27 @@ pub enum Error {
          by the hostd that took the snapshot; give them again"
     )]
     SecretsNotKept(String),
-    /// The client did not show the token that is wanted.
-    #[error("send the token of hostd's --token-file as `authorization: Bearer TOKEN`")]
+    /// The client showed no token that is accepted.
+    #[error(
+        "send a token that is valid here as `authorization: Bearer TOKEN`: that of hostd's --token-file, or one that \
+         `thaw token create` made"
+    )]
     Unauthenticated,
+    /// The token is not good for this.
+    #[error("this needs {need}")]
+    Forbidden {
+        /// What it needs.
+        need: String,
+    },
+    /// A limit of the token is reached.
+    #[error("the token's quota is {limit}")]
+    Quota {
+        /// The limit, and what to do.
+        limit: String,
+    },
+    /// There is no such token, or it is of another organisation.
+    #[error("there is no token {0:?}")]
+    TokenNotFound(String),
     /// The host has no memory for what the sandbox would come from.
     #[error(
         "snapshot {snapshot} needs {needed} bytes of memory, and {available} are free; end some sandboxes"

@@ -116,6 +116,12 @@ pub(crate) fn encode(bits: u128, length: usize) -> String {
         .collect()
 }
 
+/// A letter for each byte, of which five bits count.
+pub(crate) fn letters(bytes: &[u8]) -> String {
+    let letter = |byte: &u8| char::from(ALPHABET[usize::from(byte & 31)]);
+    bytes.iter().map(letter).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

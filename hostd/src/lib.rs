@@ -14,6 +14,7 @@
 //! - [`images`], [`templates`]: what a machine is made of.
 //! - [`network`]: what it reaches others by.
 //! - [`sandbox`], [`sandboxes`]: one life, and all of them.
+//! - [`tenancy`]: who calls, and whose things are whose.
 //! - [`api`], [`server`]: gRPC. Generated types stop there.
 
 pub mod agent;
@@ -40,6 +41,7 @@ pub mod ssh;
 pub mod state_dir;
 pub mod store;
 pub mod templates;
+pub mod tenancy;
 pub mod vmm;
 
 pub use config::Config;

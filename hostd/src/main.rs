@@ -22,6 +22,7 @@ use hostd::server::Listeners;
 use hostd::services::Services;
 use hostd::ssh::{self, Users};
 use hostd::state_dir::StateDir;
+use hostd::tenancy::Tokens;
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         http: names.clone(),
         ssh: users.clone(),
     };
-    let services = Services::start(config, state_dir, database, cgroups, stop)?;
+    let tokens = Tokens::load(database.clone()).await?;
+    let services = Services::start(config, state_dir, database, tokens, cgroups, stop)?;
     let sandboxes = Sandboxes::new(services.clone());
     for address in listeners.addresses() {
         println!("hostd {}: listening on {address}", hostd::VERSION);

@@ -12,11 +12,12 @@ use crate::error::{Context, Error, Result};
 use crate::id::SandboxId;
 use crate::network;
 use crate::sandbox::Sandbox;
-use crate::sandbox::actor::{Actor, Birth};
+use crate::sandbox::actor::{Actor, Birth, Place};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::record::{Phase, Record, State};
 use crate::sandbox::spec::Spec;
 use crate::services::Services;
+use crate::tenancy::Caller;
 
 /// The registry. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ impl Sandboxes {
 
     /// Makes a sandbox and returns it when it takes commands. When the caller gives up waiting, the sandbox is ended: nobody
     /// knows its id.
-    pub async fn create(&self, spec: Spec) -> Result<Arc<Record>> {
+    pub async fn create(&self, caller: &Caller, spec: Spec) -> Result<Arc<Record>> {
         spec.check()?;
         // Taken before the look at `stopping`: hostd then either waits for this Create, or is seen to end.
         let _token = self.services.tasks.token();
@@ -55,17 +56,18 @@ impl Sandboxes {
             limit: self.services.config.max_sandboxes,
         };
         let permit = self.places.clone().try_acquire_owned().map_err(full)?;
-        let plan = Plan::resolve(&self.services, &spec).await?;
+        let plan = Plan::resolve(&self.services, caller, &spec).await?;
+        let held = caller.take(plan.memory_bytes)?;
         let id = SandboxId::generate();
         let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
         let network = spec
             .network
-            .map(|network| self.services.resolve_network(network, &plan));
+            .map(|network| self.services.resolve_network(caller, network, &plan));
         let network = network.transpose()?;
         let mut env = network.as_ref().map(network::variables).unwrap_or_default();
         env.extend(spec.env);
         let birth = Birth {
-            record: first_record(id, spec.labels, &plan),
+            record: first_record(id, caller, spec.labels, &plan),
             plan,
             identity: Identity::fresh(hostname, env),
             network,
@@ -73,7 +75,7 @@ impl Sandboxes {
                 .boot_timeout
                 .unwrap_or(self.services.config.boot_timeout),
             timeout: spec.timeout,
-            permit,
+            place: Place { permit, held },
         };
         self.bear(birth).await
     }
@@ -100,35 +102,51 @@ impl Sandboxes {
     ///
     /// # Errors
     /// [`Error::NotRunning`] when it has ended, [`Error::SandboxNotFound`] when it never was.
-    pub async fn living_one(&self, id: &str) -> Result<Sandbox> {
+    pub async fn living_one(&self, caller: &Caller, id: &str) -> Result<Sandbox> {
         let id = parse(id)?;
         if let Some(sandbox) = self.handle(&id) {
-            return Ok(sandbox);
+            return seen(caller, &sandbox.record()).map(|()| sandbox);
         }
-        let phase = self.stored(id.clone()).await?.phase;
+        let phase = self.stored(caller, id.clone()).await?.phase;
         Err(Error::NotRunning { id, phase })
     }
 
     /// A sandbox's record, living or ended.
-    pub async fn record(&self, id: &str) -> Result<Arc<Record>> {
+    pub async fn record(&self, caller: &Caller, id: &str) -> Result<Arc<Record>> {
         let id = parse(id)?;
         match self.handle(&id) {
-            Some(sandbox) => Ok(sandbox.record()),
-            None => self.stored(id).await.map(Arc::new),
+            Some(sandbox) => {
+                let record = sandbox.record();
+                seen(caller, &record).map(|()| record)
+            }
+            None => self.stored(caller, id).await.map(Arc::new),
         }
     }
 
     /// Ends a sandbox. Ended ones are returned as they are.
-    pub async fn kill(&self, id: &str) -> Result<Arc<Record>> {
+    pub async fn kill(&self, caller: &Caller, id: &str) -> Result<Arc<Record>> {
         let parsed = parse(id)?;
         match self.handle(&parsed) {
-            Some(sandbox) => Ok(sandbox.kill().await),
-            None => self.stored(parsed).await.map(Arc::new),
+            Some(sandbox) => {
+                seen(caller, &sandbox.record())?;
+                Ok(sandbox.kill().await)
+            }
+            None => self.stored(caller, parsed).await.map(Arc::new),
         }
     }
 
-    /// A page of records, newest first.
-    pub async fn list(&self, filter: Filter, after: Option<Cursor>, size: usize) -> Result<Page> {
+    /// A page of the caller's records, newest first.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        after: Option<Cursor>,
+        size: usize,
+    ) -> Result<Page> {
+        let filter = Filter {
+            organisation: caller.organisation().cloned(),
+            ..filter
+        };
         self.services
             .database
             .list_sandboxes(filter, after, size)
@@ -136,10 +154,13 @@ impl Sandboxes {
             .doing(|| "listing sandboxes".into())
     }
 
-    /// How many run or are paused.
-    pub fn running(&self) -> usize {
-        let is_up =
-            |sandbox: &&Sandbox| matches!(sandbox.record().phase, Phase::Running | Phase::Paused);
+    /// How many of the caller's run or are paused.
+    pub fn running(&self, caller: &Caller) -> usize {
+        let is_up = |sandbox: &&Sandbox| {
+            let record = sandbox.record();
+            matches!(record.phase, Phase::Running | Phase::Paused)
+                && caller.owns(record.owner())
+        };
         self.living().values().filter(is_up).count()
     }
 
@@ -161,7 +182,7 @@ impl Sandboxes {
         self.living().get(id).cloned()
     }
 
-    async fn stored(&self, id: SandboxId) -> Result<Record> {
+    async fn stored(&self, caller: &Caller, id: SandboxId) -> Result<Record> {
         let shown = id.to_string();
         let record = self
             .services
@@ -169,7 +190,8 @@ impl Sandboxes {
             .sandbox(id)
             .await
             .doing(|| "reading a record".into())?;
-        record.ok_or(Error::SandboxNotFound(shown))
+        let record = record.ok_or(Error::SandboxNotFound(shown))?;
+        seen(caller, &record).map(|()| record)
     }
 
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Sandbox>> {
@@ -206,6 +228,13 @@ impl Drop for KillOnDrop {
     }
 }
 
+/// To others, a sandbox is not there.
+fn seen(caller: &Caller, record: &Record) -> Result<()> {
+    let own = caller.owns(record.owner());
+    own.then_some(())
+        .ok_or_else(|| Error::SandboxNotFound(record.id.to_string()))
+}
+
 fn parse(id: &str) -> Result<SandboxId> {
     // What is no id names no sandbox.
     id.parse()
@@ -214,6 +243,7 @@ fn parse(id: &str) -> Result<SandboxId> {
 
 fn first_record(
     id: SandboxId,
+    caller: &Caller,
     labels: std::collections::BTreeMap<String, String>,
     plan: &Plan,
 ) -> Record {
@@ -221,6 +251,7 @@ fn first_record(
         id,
         phase: Phase::Creating,
         labels,
+        organisation: caller.organisation().cloned(),
         vcpus: plan.vcpus,
         memory_bytes: plan.memory_bytes,
         snapshot_id: plan.snapshot_id(),

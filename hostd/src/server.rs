@@ -12,6 +12,7 @@ use protocol::hostd::v1::networks_server::NetworksServer;
 use protocol::hostd::v1::processes_server::ProcessesServer;
 use protocol::hostd::v1::sandboxes_server::SandboxesServer;
 use protocol::hostd::v1::snapshots_server::SnapshotsServer;
+use protocol::hostd::v1::tokens_server::TokensServer;
 use protocol::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ use tonic_health::ServingStatus;
 use tower::layer::util::{Identity, Stack};
 use tower::util::MapRequestLayer;
 
-use crate::api::auth::Auth;
+use crate::api::auth::{Auth, Door};
 use crate::api::broken_off::tell_resets;
 use crate::api::files::FilesApi;
 use crate::api::host::HostApi;
@@ -33,7 +34,8 @@ use crate::api::networks::NetworksApi;
 use crate::api::processes::ProcessesApi;
 use crate::api::sandboxes::SandboxesApi;
 use crate::api::snapshots::SnapshotsApi;
-use crate::config::{Config, ListenAddress, TlsFiles, Token};
+use crate::api::tokens::TokensApi;
+use crate::config::{Config, ListenAddress, TlsFiles};
 use crate::sandboxes::Sandboxes;
 
 /// What one stream of a client may hold unread here, in bytes.
@@ -59,6 +61,7 @@ const SERVICES: &[&str] = &[
     protocol::hostd::v1::snapshots_server::SERVICE_NAME,
     protocol::hostd::v1::networks_server::SERVICE_NAME,
     protocol::hostd::v1::host_server::SERVICE_NAME,
+    protocol::hostd::v1::tokens_server::SERVICE_NAME,
 ];
 
 /// Why hostd cannot serve.
@@ -153,7 +156,7 @@ impl Listeners {
                     });
                 }
                 Socket::Tcp(listener) => {
-                    let mut server = server(config.token.clone());
+                    let mut server = server(Some(sandboxes.services().door()));
                     if let Some(tls) = &config.tls {
                         server = server.tls_config(tls_config(tls))?;
                     }
@@ -198,7 +201,7 @@ impl Listeners {
 /// What every request passes before it reaches a service.
 type Layers = Stack<MapRequestLayer<fn(Request<Body>) -> Request<Body>>, Stack<Auth, Identity>>;
 
-fn server(token: Option<Token>) -> Server<Layers> {
+fn server(door: Option<Door>) -> Server<Layers> {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -206,7 +209,7 @@ fn server(token: Option<Token>) -> Server<Layers> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(Auth { token })
+        .layer(Auth { door })
         .layer(MapRequestLayer::new(tell_resets as fn(_) -> _))
 }
 
@@ -252,6 +255,9 @@ async fn routes(
     })))
     .add_service(limited!(HostServer::new(HostApi {
         sandboxes: sandboxes.clone()
+    })))
+    .add_service(limited!(TokensServer::new(TokensApi {
+        tokens: sandboxes.services().tokens.clone()
     })))
     .add_service(health_server)
     .add_service(reflection().build_v1()?)

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::auth::Door;
 use crate::config::Config;
 use crate::database::Database;
 use crate::error::{Error, chain};
@@ -25,6 +26,7 @@ use crate::sealing::{self, SealingKeyError};
 use crate::state_dir::StateDir;
 use crate::store::SnapshotStore;
 use crate::templates::Templates;
+use crate::tenancy::{Caller, Tokens};
 use crate::vmm::VmmPool;
 use crate::vmm::process::Launcher;
 
@@ -69,6 +71,8 @@ pub struct Services {
     /// What the host is.
     pub facts: Facts,
     cpu: HostCpu,
+    /// Who may call, beside the operator.
+    pub tokens: Tokens,
     /// Changes of all sandboxes.
     pub events: broadcast::Sender<Event>,
     /// Cancelled when hostd is to end.
@@ -99,6 +103,7 @@ impl Services {
         config: Config,
         state_dir: StateDir,
         database: Database,
+        tokens: Tokens,
         cgroups: Option<Cgroups>,
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
@@ -124,6 +129,7 @@ impl Services {
             cgroups,
             facts: Facts::read(),
             cpu: HostCpu::default(),
+            tokens,
             events: broadcast::Sender::new(EVENT_BACKLOG),
             stopping,
             all_ended: CancellationToken::new(),
@@ -145,6 +151,7 @@ impl Services {
     /// A client's network for a sandbox of this plan.
     pub fn resolve_network(
         &self,
+        caller: &Caller,
         spec: NetworkSpec,
         plan: &Plan,
     ) -> crate::error::Result<ResolvedNetwork> {
@@ -153,7 +160,9 @@ impl Services {
             return spec.resolve(None);
         };
         let id = &snapshot.manifest().id;
-        let kept = networks.kept.of(id);
+        // Everybody may restore what the operator has saved, but not with the operator's secrets.
+        let own = caller.owns(snapshot.manifest().description.organisation.as_deref());
+        let kept = own.then(|| networks.kept.of(id)).flatten();
         if spec.inherit && kept.is_none() {
             return Err(Error::SecretsNotKept(id.to_string()));
         }
@@ -172,6 +181,14 @@ impl Services {
     pub fn forget_secrets(&self, snapshot: &SnapshotId) {
         if let Some(networks) = &self.networks {
             networks.kept.forget(snapshot);
+        }
+    }
+
+    /// Where those come in who are not the operator by where they come from.
+    pub fn door(&self) -> Door {
+        Door {
+            operator: self.config.token.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 

@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use snapshots::manifest::ManifestError;
+use snapshots::manifest::{Manifest, ManifestError};
 use snapshots::memory::MemoryError;
 use snapshots::store::{Listing, Pending, Snapshot, Store, StoreError};
 use snapshots::template::TemplateError;
 use snapshots::{SnapshotId, SnapshotName};
 
 use crate::error::{Error, Result, chain};
+use crate::tenancy::Caller;
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,33 +24,59 @@ impl SnapshotStore {
         Self { store }
     }
 
-    /// Opens a snapshot by id or name.
-    pub async fn find(&self, id_or_name: &str) -> Result<Arc<Snapshot>> {
-        if !is_reference(id_or_name) {
-            return Err(Error::SnapshotNotFound(
-                id_or_name.chars().take(64).collect(),
-            ));
+    /// Opens a snapshot of the caller's, or one that is everybody's, by id or name. An own name hides everybody's.
+    pub async fn find(&self, caller: &Caller, id_or_name: &str) -> Result<Arc<Snapshot>> {
+        let not_found = || Error::SnapshotNotFound(id_or_name.chars().take(64).collect());
+        let reference = Reference::new(id_or_name).ok_or_else(not_found)?;
+        if let (Some(organisation), Reference::Name(name)) = (caller.organisation(), reference) {
+            // Nobody's name is known by that of its owner, but to the operator.
+            if name.local() != name.as_str() {
+                return Err(not_found());
+            }
+            let own = name.within(organisation.as_str());
+            match self.open(own.map_err(|_| not_found())?.as_str()).await {
+                Err(Error::SnapshotNotFound(_)) => {}
+                found => return found,
+            }
         }
-        let name = id_or_name.to_owned();
-        self.blocking(id_or_name, move |store| store.find(&name))
-            .await
-            .map(Arc::new)
+        match self.open(id_or_name).await {
+            Ok(snapshot) if sees(caller, snapshot.manifest()) => Ok(snapshot),
+            Ok(_) | Err(Error::SnapshotNotFound(_)) => Err(not_found()),
+            Err(error) => Err(error),
+        }
     }
 
-    /// All snapshots, the usable and the damaged ones.
-    pub async fn list(&self) -> Result<Listing> {
-        let listing = self.blocking("", |store| store.list()).await?;
+    /// Whether some snapshot has the name.
+    pub async fn is_taken(&self, name: &SnapshotName) -> bool {
+        self.open(name.as_str()).await.is_ok()
+    }
+
+    /// The snapshots that the caller may use: the usable ones and, for the operator, the damaged ones, whose owners nobody knows.
+    pub async fn list(&self, caller: &Caller) -> Result<Listing> {
+        let mut listing = self.blocking("", |store| store.list()).await?;
         for (id, error) in &listing.damaged {
             tracing::warn!(snapshot = %id, error = %chain(error), "a snapshot is unusable");
+        }
+        listing.entries.retain(|entry| sees(caller, &entry.manifest));
+        if !caller.is_operator() {
+            listing.damaged.clear();
         }
         Ok(listing)
     }
 
-    /// Deletes a snapshot by id or name and returns its id. By its id also one that is damaged.
-    pub async fn delete(&self, id_or_name: &str) -> Result<SnapshotId> {
+    /// Deletes a snapshot of the caller's by id or name and returns its id. The operator can delete one that is damaged, by its
+    /// id.
+    pub async fn delete(&self, caller: &Caller, id_or_name: &str) -> Result<SnapshotId> {
         let id = match SnapshotId::new(id_or_name) {
-            Ok(id) => id,
-            Err(_) => self.find(id_or_name).await?.manifest().id.clone(),
+            Ok(id) if caller.is_operator() => id,
+            _ => {
+                let found = self.find(caller, id_or_name).await?;
+                let manifest = found.manifest();
+                if !caller.owns(manifest.description.organisation.as_deref()) {
+                    caller.must_be_operator()?;
+                }
+                manifest.id.clone()
+            }
         };
         let deleted = id.clone();
         self.blocking(id_or_name, move |store| store.delete(&deleted))
@@ -61,6 +88,12 @@ impl SnapshotStore {
     pub async fn begin(&self, id: SnapshotId) -> Result<Pending> {
         let shown = id.to_string();
         self.blocking(&shown, move |store| store.begin(id)).await
+    }
+
+    async fn open(&self, id_or_name: &str) -> Result<Arc<Snapshot>> {
+        let name = id_or_name.to_owned();
+        let found = self.blocking(id_or_name, move |store| store.find(&name));
+        found.await.map(Arc::new)
     }
 
     /// Runs `work` on a thread that may block.
@@ -81,7 +114,7 @@ impl SnapshotStore {
 pub fn store_error(snapshot: &str, error: &StoreError) -> Error {
     let part = match error {
         StoreError::NotFound(name) => return Error::SnapshotNotFound(name.clone()),
-        StoreError::NameTaken { name, .. } => return Error::SnapshotNameTaken(name.to_string()),
+        StoreError::NameTaken { name, .. } => return Error::SnapshotNameTaken(name.local().to_owned()),
         StoreError::ReadOnly(id) => return Error::SnapshotReadOnly(id.to_string()),
         StoreError::Manifest {
             source: ManifestError::Version { .. },
@@ -145,6 +178,23 @@ fn damaged(snapshot: &str, part: &'static str, error: &(dyn std::error::Error + 
     }
 }
 
-fn is_reference(text: &str) -> bool {
-    SnapshotId::new(text).is_ok() || SnapshotName::new(text).is_ok()
+/// What a client names a snapshot by.
+enum Reference {
+    Id,
+    Name(SnapshotName),
+}
+
+impl Reference {
+    fn new(text: &str) -> Option<Self> {
+        match SnapshotId::new(text) {
+            Ok(_) => Some(Self::Id),
+            Err(_) => SnapshotName::new(text).ok().map(Self::Name),
+        }
+    }
+}
+
+/// Whether it is the caller's, or everybody's.
+fn sees(caller: &Caller, manifest: &Manifest) -> bool {
+    let owner = manifest.description.organisation.as_deref();
+    owner.is_none() || caller.owns(owner)
 }

@@ -9,15 +9,18 @@ use serde::{Deserialize, Serialize};
 const ID_PREFIX: &str = "snp_";
 /// How many characters follow the prefix.
 const ID_RANDOM_CHARS: usize = 26;
-/// The longest name, in bytes.
+/// The longest name, and the longest namespace, in bytes.
 const MAX_NAME_BYTES: usize = 63;
+/// Between a namespace and a name.
+const NAMESPACE_END: char = ':';
 
 /// A snapshot's id: `snp_` and 26 characters of `[0-9a-z]`. Never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotId(String);
 
-/// A snapshot's name: `[a-z0-9][a-z0-9._-]{0,62}`, and not of the shape of an id.
+/// A snapshot's name: `[a-z0-9][a-z0-9._-]{0,62}`, and not of the shape of an id; perhaps in a namespace, which is such a text
+/// and a colon before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotName(String);
@@ -61,9 +64,20 @@ impl SnapshotName {
         }
     }
 
-    /// The name as text.
+    /// The name as text, with its namespace.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same name in a namespace: as different from the one without, and from that in any other, as from another name.
+    pub fn within(self, namespace: &str) -> Result<Self, IdError> {
+        Self::new(format!("{namespace}{NAMESPACE_END}{}", self.local()))
+    }
+
+    /// The name without its namespace.
+    pub fn local(&self) -> &str {
+        let local = self.0.split_once(NAMESPACE_END);
+        local.map_or(&self.0, |(_, local)| local)
     }
 }
 
@@ -74,6 +88,13 @@ fn is_id(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
+    match text.split_once(NAMESPACE_END) {
+        Some((namespace, local)) => is_word(namespace) && is_word(local),
+        None => is_word(text),
+    }
+}
+
+fn is_word(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES
         && text.bytes().next().is_some_and(is_lower_alphanumeric)
         && text
@@ -132,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_in_a_namespace_is_another() {
+        let name = SnapshotName::new("web").unwrap();
+        let within = name.clone().within("acme").unwrap();
+        assert_eq!((within.as_str(), within.local()), ("acme:web", "web"));
+        assert_eq!(within.clone().within("other").unwrap().as_str(), "other:web");
+        assert_eq!(SnapshotName::new("acme:web").unwrap(), within);
+        assert!(name.clone().within("a/b").is_err() && name.clone().within("").is_err());
+        assert_eq!(name.local(), "web");
+    }
+
+    #[test]
     fn refuses_everything_else() {
         for id in [
             "",
@@ -145,6 +177,12 @@ mod tests {
         }
         for name in [
             "",
+            ":",
+            "a:",
+            ":a",
+            "-:a",
+            "a:b:c",
+            "a:../b",
             ".",
             "..",
             ".tmp-a",

@@ -1,24 +1,51 @@
-//! Who may call: a tower layer that looks at the bearer token before any service is reached.
+//! Who calls, and whether they may: a tower layer before every service.
 
 use std::task::{Context, Poll};
 
 use futures::future::Either;
-use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response, header};
+use tonic::codegen::http::{HeaderMap, Request, Response, header};
+use tonic::{Extensions, Status};
 use tower::{Layer, Service};
 
+use super::needs::{self, Need};
 use crate::config::Token;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::tenancy::{Caller, Tokens};
 
-/// Load balancers ask for health without a token.
-const OPEN_PREFIX: &str = "/grpc.health.v1.Health/";
-
-/// Lets requests through that show the token, or all when there is none.
+/// Tells the services who calls, and keeps out who may not.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// The token that is wanted.
-    pub token: Option<Token>,
+    /// What is asked of callers; nothing where whoever reaches the listener is the operator.
+    pub door: Option<Door>,
+}
+
+/// Where callers show a token.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The operator's; without, who gets here without a token is the operator (and has shown a certificate).
+    pub operator: Option<Token>,
+    /// The others'.
+    pub tokens: Tokens,
+}
+
+impl Door {
+    /// Who shows this in `authorization`.
+    pub fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let shown = headers.get(header::AUTHORIZATION);
+        match (&self.operator, shown) {
+            (None, None) => Some(Caller::operator()),
+            (operator, Some(value)) => {
+                let shown = bearer(value.as_bytes())?;
+                let is_operator = operator.as_ref().is_some_and(|token| token.matches(shown));
+                match is_operator {
+                    true => Some(Caller::operator()),
+                    false => self.tokens.caller(shown),
+                }
+            }
+            (Some(_), None) => None,
+        }
+    }
 }
 
 impl<S> Layer<S> for Auth {
@@ -27,7 +54,7 @@ impl<S> Layer<S> for Auth {
     fn layer(&self, inner: S) -> Guarded<S> {
         Guarded {
             inner,
-            token: self.token.clone(),
+            door: self.door.clone(),
         }
     }
 }
@@ -36,24 +63,28 @@ impl<S> Layer<S> for Auth {
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
-    token: Option<Token>,
+    door: Option<Door>,
 }
 
 impl<S> Guarded<S> {
-    fn admits(&self, request: &Request<Body>) -> bool {
-        let Some(token) = &self.token else {
-            return true;
+    fn admit(&self, request: &mut Request<Body>) -> Result<()> {
+        let need = needs::of(request.uri().path());
+        let caller = match &self.door {
+            None => Some(Caller::operator()),
+            Some(door) => door.caller(request.headers()),
         };
-        if request.uri().path().starts_with(OPEN_PREFIX) {
-            return true;
+        // Load balancers ask for health without a token.
+        if need == Need::Nothing {
+            return Ok(());
         }
-        let shown = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .map(|value| value.as_bytes());
-        shown
-            .and_then(bearer)
-            .is_some_and(|shown| token.matches(shown))
+        let caller = caller.ok_or(Error::Unauthenticated)?;
+        match need {
+            Need::Nothing | Need::Token => {}
+            Need::Scope(scope) => caller.may(scope)?,
+            Need::Operator => caller.must_be_operator()?,
+        }
+        request.extensions_mut().insert(caller);
+        Ok(())
     }
 }
 
@@ -69,17 +100,27 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.admits(&request) {
-            return Either::Left(self.inner.call(request));
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.admit(&mut request) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(error) => {
+                let refusal = Status::from(error).into_http();
+                Either::Right(std::future::ready(Ok(refusal)))
+            }
         }
-        let refusal = Status::from(Error::Unauthenticated);
-        Either::Right(std::future::ready(Ok(refusal.into_http())))
     }
 }
 
+/// Who sent a request that came through [`Auth`].
+///
+/// # Errors
+/// [`Error::Unauthenticated`]: it did not.
+pub fn caller(extensions: &Extensions) -> Result<Caller> {
+    extensions.get().cloned().ok_or(Error::Unauthenticated)
+}
+
 /// `Bearer TOKEN`; the scheme's case does not matter.
-pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
+fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme
         .eq_ignore_ascii_case(b"bearer ")

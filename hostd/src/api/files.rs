@@ -10,7 +10,7 @@ use protocol::types::v1::{DirEntries, FileChunk, FileResult, WriteInput, WriteRe
 use tonic::{Request, Streaming};
 
 use super::relay::{self, Objection};
-use super::{Answers, Response};
+use super::{Answers, Response, auth};
 use crate::error::{Error, Result};
 use crate::sandboxes::Sandboxes;
 
@@ -27,11 +27,12 @@ impl Files for FilesApi {
     type ListStream = Answers<DirEntries>;
 
     async fn read(&self, request: Request<ReadFileRequest>) -> Response<Self::ReadStream> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let read = request
             .read
             .ok_or_else(|| Error::invalid("read", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut files = sandbox.agent().await?.files();
         let mut objection = Objection::none();
         let chunks = relay::answer(&sandbox, &mut objection, files.read(read)).await?;
@@ -41,10 +42,11 @@ impl Files for FilesApi {
     }
 
     async fn write(&self, request: Request<Streaming<WriteFileRequest>>) -> Response<WriteResult> {
+        let caller = auth::caller(request.extensions())?;
         let mut inputs = request.into_inner();
         let first = relay::first(&mut inputs).await?;
         let opening = opening(first.input)?;
-        let sandbox = self.sandboxes.living_one(&first.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &first.sandbox_id).await?;
         let mut files = sandbox.agent().await?.files();
         let (requests, mut objection) =
             relay::requests(opening, inputs, |request: WriteFileRequest| {
@@ -55,11 +57,12 @@ impl Files for FilesApi {
     }
 
     async fn list(&self, request: Request<ListDirRequest>) -> Response<Self::ListStream> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let list = request
             .list
             .ok_or_else(|| Error::invalid("list", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut files = sandbox.agent().await?.files();
         let mut objection = Objection::none();
         let entries = relay::answer(&sandbox, &mut objection, files.list(list)).await?;
@@ -69,12 +72,13 @@ impl Files for FilesApi {
     }
 
     async fn r#do(&self, request: Request<FileOperationRequest>) -> Response<FileResult> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let operation = request
             .operation
             .filter(|operation| operation.operation.is_some());
         let operation = operation.ok_or_else(|| Error::invalid("operation", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut files = sandbox.agent().await?.files();
         let result = relay::answer(&sandbox, &mut Objection::none(), files.r#do(operation)).await?;
         Ok(tonic::Response::new(result))

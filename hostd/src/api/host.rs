@@ -8,7 +8,7 @@ use protocol::hostd::v1::{
 };
 use tonic::Request;
 
-use super::Response;
+use super::{Response, auth};
 use crate::VERSION;
 use crate::error::{Context, Error, Result};
 use crate::host::doctor::{self, Verdict};
@@ -25,7 +25,8 @@ pub struct HostApi {
 
 #[tonic::async_trait]
 impl Host for HostApi {
-    async fn info(&self, _: Request<InfoRequest>) -> Response<InfoResponse> {
+    async fn info(&self, request: Request<InfoRequest>) -> Response<InfoResponse> {
+        let caller = auth::caller(request.extensions())?;
         let services = self.sandboxes.services();
         let images = services.images.clone();
         let (images, hostd_pss_bytes) =
@@ -37,7 +38,7 @@ impl Host for HostApi {
             cpus: facts.cpus,
             memory_bytes: facts.memory_bytes,
             cpu_model: facts.cpu_model.clone(),
-            sandboxes_running: u32::try_from(self.sandboxes.running()).unwrap_or(u32::MAX),
+            sandboxes_running: u32::try_from(self.sandboxes.running(&caller)).unwrap_or(u32::MAX),
             images,
             hostd_pss_bytes,
         }))
@@ -65,9 +66,10 @@ impl Host for HostApi {
         &self,
         request: Request<SandboxStatsRequest>,
     ) -> Response<SandboxStatsResponse> {
+        let caller = auth::caller(request.extensions())?;
         let sandbox = self
             .sandboxes
-            .living_one(&request.into_inner().sandbox_id)
+            .living_one(&caller, &request.into_inner().sandbox_id)
             .await?;
         let figures = sandbox.figures().await?;
         let pid = figures.vmm_pid;

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod broken_off;
 pub mod files;
 pub mod host;
+pub mod needs;
 pub mod network;
 pub mod networks;
 pub mod page;
@@ -16,6 +17,7 @@ pub mod relay;
 pub mod sandboxes;
 pub mod snapshots;
 pub mod status;
+pub mod tokens;
 pub mod wire;
 
 use std::pin::Pin;

@@ -9,10 +9,11 @@ use protocol::hostd::v1::networks_server::Networks as Service;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use super::{Answers, Response, network};
+use super::{Answers, Response, auth, network};
 use crate::error::{Error, Result};
 use crate::network::Attachment;
 use crate::sandboxes::Sandboxes;
+use crate::tenancy::Caller;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -29,8 +30,9 @@ impl Service for NetworksApi {
         &self,
         request: Request<wire::GetNetworkRequest>,
     ) -> Response<wire::NetworkStatus> {
+        let caller = auth::caller(request.extensions())?;
         let id = request.into_inner().sandbox_id;
-        let attachment = self.attachment(&id).await?;
+        let attachment = self.attachment(&caller, &id).await?;
         Ok(status(&id, &attachment))
     }
 
@@ -38,9 +40,10 @@ impl Service for NetworksApi {
         &self,
         request: Request<wire::SetPolicyRequest>,
     ) -> Response<wire::NetworkStatus> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let policy = network::policy(request.policy.unwrap_or_default());
-        let attachment = self.attachment(&request.sandbox_id).await?;
+        let attachment = self.attachment(&caller, &request.sandbox_id).await?;
         attachment.set_policy(policy)?;
         Ok(status(&request.sandbox_id, &attachment))
     }
@@ -49,8 +52,9 @@ impl Service for NetworksApi {
         &self,
         request: Request<wire::PutSecretsRequest>,
     ) -> Response<wire::NetworkStatus> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let attachment = self.attachment(&request.sandbox_id).await?;
+        let attachment = self.attachment(&caller, &request.sandbox_id).await?;
         let key = &self.sandboxes.services().sealing_key;
         attachment.put_secrets(&network::secrets(request.secrets, key)?)?;
         Ok(status(&request.sandbox_id, &attachment))
@@ -60,8 +64,9 @@ impl Service for NetworksApi {
         &self,
         request: Request<wire::RemoveSecretRequest>,
     ) -> Response<wire::NetworkStatus> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let attachment = self.attachment(&request.sandbox_id).await?;
+        let attachment = self.attachment(&caller, &request.sandbox_id).await?;
         attachment.remove_secret(&request.name)?;
         Ok(status(&request.sandbox_id, &attachment))
     }
@@ -78,15 +83,18 @@ impl Service for NetworksApi {
         &self,
         request: Request<wire::WatchNetworkRequest>,
     ) -> Response<Self::WatchStream> {
+        let caller = auth::caller(request.extensions())?;
         let wanted = request.into_inner().sandbox_id;
         let services = self.sandboxes.services();
         let decisions = match wanted.as_str() {
             "" => {
+                // Decisions name a sandbox, but not whose it is.
+                caller.must_be_operator()?;
                 let networks = services.networks.as_ref();
                 let networks = networks.ok_or(Error::NetworkUnavailable)?;
                 networks.decisions().subscribe()
             }
-            id => self.attachment(id).await?.decisions(),
+            id => self.attachment(&caller, id).await?.decisions(),
         };
         let watcher = Watcher {
             decisions,
@@ -98,8 +106,8 @@ impl Service for NetworksApi {
 }
 
 impl NetworksApi {
-    async fn attachment(&self, id: &str) -> Result<Arc<Attachment>> {
-        let sandbox = self.sandboxes.living_one(id).await?;
+    async fn attachment(&self, caller: &Caller, id: &str) -> Result<Arc<Attachment>> {
+        let sandbox = self.sandboxes.living_one(caller, id).await?;
         sandbox.network().cloned().ok_or(Error::NetworkUnavailable)
     }
 }

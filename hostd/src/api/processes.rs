@@ -12,7 +12,7 @@ use protocol::types::v1::{ProcessInfo, ProcessInput, ProcessOutput, ProcessSpec}
 use tonic::{Request, Streaming};
 
 use super::relay::{self, Objection};
-use super::{Answers, Response};
+use super::{Answers, Response, auth};
 use crate::error::{Error, Result};
 use crate::sandboxes::Sandboxes;
 
@@ -28,10 +28,11 @@ impl Processes for ProcessesApi {
     type ExecStream = Answers<ProcessOutput>;
 
     async fn exec(&self, request: Request<Streaming<ExecRequest>>) -> Response<Self::ExecStream> {
+        let caller = auth::caller(request.extensions())?;
         let mut inputs = request.into_inner();
         let first = relay::first(&mut inputs).await?;
         let opening = opening(first.input)?;
-        let sandbox = self.sandboxes.living_one(&first.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &first.sandbox_id).await?;
         let mut processes = sandbox.agent().await?.processes();
         let (requests, mut objection) = relay::requests(opening, inputs, |request: ExecRequest| {
             following(request.input)
@@ -43,20 +44,22 @@ impl Processes for ProcessesApi {
     }
 
     async fn spawn(&self, request: Request<SpawnRequest>) -> Response<ProcessInfo> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let spec = request
             .spec
             .ok_or_else(|| Error::invalid("spec", "is missing"))?;
         check_spec(&spec)?;
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut processes = sandbox.agent().await?.processes();
         let info = relay::answer(&sandbox, &mut Objection::none(), processes.spawn(spec)).await?;
         Ok(tonic::Response::new(info))
     }
 
     async fn signal(&self, request: Request<SignalRequest>) -> Response<SignalResponse> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut processes = sandbox.agent().await?.processes();
         let signal = agent::SignalRequest {
             pid: request.pid,
@@ -67,8 +70,9 @@ impl Processes for ProcessesApi {
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Response<ProcessInfo> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let mut processes = sandbox.agent().await?.processes();
         let wait = agent::WaitRequest { pid: request.pid };
         let info = relay::answer(&sandbox, &mut Objection::none(), processes.wait(wait)).await?;
@@ -79,9 +83,10 @@ impl Processes for ProcessesApi {
         &self,
         request: Request<ListProcessesRequest>,
     ) -> Response<ListProcessesResponse> {
+        let caller = auth::caller(request.extensions())?;
         let sandbox = self
             .sandboxes
-            .living_one(&request.into_inner().sandbox_id)
+            .living_one(&caller, &request.into_inner().sandbox_id)
             .await?;
         let mut processes = sandbox.agent().await?.processes();
         let list = relay::answer(

@@ -13,12 +13,13 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use super::{Answers, Response, page, wire};
+use super::{Answers, Response, auth, page, wire};
 use crate::database::Filter;
 use crate::error::{Error, Result};
 use crate::id::SandboxId;
 use crate::sandbox::spec::{MAX_TIMEOUT, check_labels};
 use crate::sandboxes::Sandboxes;
+use crate::tenancy::Caller;
 use crate::services::Event;
 
 /// The service.
@@ -33,15 +34,17 @@ impl Service for SandboxesApi {
     type WatchStream = Answers<SandboxEvent>;
 
     async fn create(&self, request: Request<CreateSandboxRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let spec = wire::spec(request.into_inner(), &self.sandboxes.services().sealing_key)?;
-        let record = self.sandboxes.create(spec).await?;
+        let record = self.sandboxes.create(&caller, spec).await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
 
     async fn get(&self, request: Request<GetSandboxRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let record = self
             .sandboxes
-            .record(&request.into_inner().sandbox_id)
+            .record(&caller, &request.into_inner().sandbox_id)
             .await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
@@ -50,6 +53,7 @@ impl Service for SandboxesApi {
         &self,
         request: Request<ListSandboxesRequest>,
     ) -> Response<ListSandboxesResponse> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let labels = wire::labels(request.labels);
         check_labels(&labels)?;
@@ -60,10 +64,12 @@ impl Service for SandboxesApi {
             page::size(request.page_size)?,
             page::sandboxes_after(&request.page_token)?,
         );
-        let page = self
-            .sandboxes
-            .list(Filter { labels, states }, after, size)
-            .await?;
+        let filter = Filter {
+            labels,
+            states,
+            ..Filter::default()
+        };
+        let page = self.sandboxes.list(&caller, filter, after, size).await?;
         Ok(tonic::Response::new(ListSandboxesResponse {
             sandboxes: page.records.iter().map(wire::sandbox).collect(),
             next_page_token: page
@@ -75,32 +81,36 @@ impl Service for SandboxesApi {
     }
 
     async fn kill(&self, request: Request<KillSandboxRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let record = self
             .sandboxes
-            .kill(&request.into_inner().sandbox_id)
+            .kill(&caller, &request.into_inner().sandbox_id)
             .await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
 
     async fn pause(&self, request: Request<PauseSandboxRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let sandbox = self
             .sandboxes
-            .living_one(&request.into_inner().sandbox_id)
+            .living_one(&caller, &request.into_inner().sandbox_id)
             .await?;
         let record = sandbox.pause().await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
 
     async fn resume(&self, request: Request<ResumeSandboxRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let sandbox = self
             .sandboxes
-            .living_one(&request.into_inner().sandbox_id)
+            .living_one(&caller, &request.into_inner().sandbox_id)
             .await?;
         let record = sandbox.resume().await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
 
     async fn extend_timeout(&self, request: Request<ExtendTimeoutRequest>) -> Response<Sandbox> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let timeout = request
             .timeout
@@ -111,18 +121,20 @@ impl Service for SandboxesApi {
                 Error::invalid("timeout", "must be more than nothing and at most a year").into(),
             );
         }
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
         let record = sandbox.extend(timeout).await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Response<Self::WatchStream> {
+        let caller = auth::caller(request.extensions())?;
         let wanted = request.into_inner().sandbox_id;
         let services = self.sandboxes.services();
         // Listens first, so that nothing happens between the present and the future.
         let watcher = Watcher {
             events: services.events.subscribe(),
             all_ended: services.all_ended.clone(),
+            caller: caller.clone(),
             only: None,
             seen: None,
             over: false,
@@ -130,7 +142,7 @@ impl Service for SandboxesApi {
         if wanted.is_empty() {
             return Ok(tonic::Response::new(watcher.stream()));
         }
-        let record = self.sandboxes.record(&wanted).await?;
+        let record = self.sandboxes.record(&caller, &wanted).await?;
         let present = Event {
             time: std::time::SystemTime::now(),
             record: record.clone(),
@@ -152,6 +164,7 @@ impl Service for SandboxesApi {
 struct Watcher {
     events: broadcast::Receiver<Event>,
     all_ended: CancellationToken,
+    caller: Caller,
     only: Option<SandboxId>,
     /// The revision of the one that is watched which the client knows already.
     seen: Option<u64>,
@@ -169,7 +182,9 @@ impl Watcher {
     fn wants(&self, change: &Event) -> bool {
         let is_it = |only: &SandboxId| *only == change.record.id;
         let is_new = |seen| change.record.revision > seen;
-        self.only.as_ref().is_none_or(is_it) && self.seen.is_none_or(is_new)
+        self.caller.owns(change.record.owner())
+            && self.only.as_ref().is_none_or(is_it)
+            && self.seen.is_none_or(is_new)
     }
 
     async fn next(&mut self) -> Option<Result<SandboxEvent, Status>> {

@@ -9,10 +9,11 @@ use protocol::hostd::v1::{
 };
 use tonic::Request;
 
-use super::{Response, page, wire};
+use super::{Response, auth, page, wire};
 use crate::sandbox::snapshot::SnapshotRequest;
 use crate::sandbox::spec::check_labels;
 use crate::sandboxes::Sandboxes;
+use crate::tenancy::Caller;
 
 /// A page has to fit one message of 4 MiB; one snapshot is far shorter.
 const MAX_PAGE_BYTES: usize = 2 << 20;
@@ -27,25 +28,33 @@ pub struct SnapshotsApi {
 #[tonic::async_trait]
 impl Snapshots for SnapshotsApi {
     async fn create(&self, request: Request<CreateSnapshotRequest>) -> Response<Snapshot> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let wanted =
-            SnapshotRequest::new(&request.name, request.replace, wire::labels(request.labels))?;
-        let sandbox = self.sandboxes.living_one(&request.sandbox_id).await?;
+        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let wanted = SnapshotRequest::new(
+            sandbox.record().organisation.as_ref(),
+            &request.name,
+            request.replace,
+            wire::labels(request.labels),
+        )?;
         let taken = sandbox.snapshot(wanted).await?;
         Ok(tonic::Response::new(wire::snapshot(
+            &caller,
             taken.manifest(),
             taken.name(),
         )))
     }
 
     async fn get(&self, request: Request<GetSnapshotRequest>) -> Response<Snapshot> {
+        let caller = auth::caller(request.extensions())?;
         let found = self
             .sandboxes
             .services()
             .store
-            .find(&request.into_inner().snapshot)
+            .find(&caller, &request.into_inner().snapshot)
             .await?;
         Ok(tonic::Response::new(wire::snapshot(
+            &caller,
             found.manifest(),
             found.name(),
         )))
@@ -55,6 +64,7 @@ impl Snapshots for SnapshotsApi {
         &self,
         request: Request<ListSnapshotsRequest>,
     ) -> Response<ListSnapshotsResponse> {
+        let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let labels = wire::labels(request.labels);
         check_labels(&labels)?;
@@ -62,8 +72,8 @@ impl Snapshots for SnapshotsApi {
             page::size(request.page_size)?,
             page::split(&request.page_token)?,
         );
-        let listing = self.sandboxes.services().store.list().await?;
-        let mut all = shown(&listing);
+        let listing = self.sandboxes.services().store.list(&caller).await?;
+        let mut all = shown(&caller, &listing);
         all.retain(|snapshot| labels.iter().all(|label| has_label(snapshot, label)));
         all.sort_by(|a, b| key(b).cmp(&key(a)));
         let start = after.map_or(0, |after| {
@@ -96,10 +106,11 @@ impl Snapshots for SnapshotsApi {
         &self,
         request: Request<DeleteSnapshotRequest>,
     ) -> Response<DeleteSnapshotResponse> {
+        let caller = auth::caller(request.extensions())?;
         let services = self.sandboxes.services();
         let id = services
             .store
-            .delete(&request.into_inner().snapshot)
+            .delete(&caller, &request.into_inner().snapshot)
             .await?;
         services.templates.forget(id.as_str());
         services.forget_secrets(&id);
@@ -108,9 +119,9 @@ impl Snapshots for SnapshotsApi {
 }
 
 /// The usable snapshots as they are, the damaged ones by their ids.
-fn shown(listing: &Listing) -> Vec<Snapshot> {
+fn shown(caller: &Caller, listing: &Listing) -> Vec<Snapshot> {
     let usable = listing.entries.iter();
-    let usable = usable.map(|entry| wire::snapshot(&entry.manifest, entry.name.as_ref()));
+    let usable = usable.map(|entry| wire::snapshot(caller, &entry.manifest, entry.name.as_ref()));
     let damaged = listing.damaged.iter();
     let damaged = damaged.map(|(id, _)| wire::damaged_snapshot(id));
     usable.chain(damaged).collect()

@@ -33,6 +33,9 @@ impl From<Error> for Status {
                     format!("at most {limit} on this host"),
                 );
             }
+            Error::Quota { limit } => {
+                details.add_quota_failure_violation("token", limit.as_str());
+            }
             _ => {}
         }
         if matches!(code, Code::Internal | Code::DataLoss) {
@@ -99,6 +102,9 @@ fn classify(error: &Error) -> (Code, &'static str, Metadata) {
         Error::NoFirstMessage(_) => plain(Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
         Error::BrokenOff => plain(Code::Aborted, "CLIENT_BROKE_OFF"),
         Error::Unauthenticated => plain(Code::Unauthenticated, "UNAUTHENTICATED"),
+        Error::Forbidden { .. } => plain(Code::PermissionDenied, "FORBIDDEN"),
+        Error::Quota { .. } => plain(Code::ResourceExhausted, "QUOTA_EXCEEDED"),
+        Error::TokenNotFound(_) => plain(Code::NotFound, "TOKEN_NOT_FOUND"),
         Error::SecretNotFound(_) => plain(Code::NotFound, "SECRET_NOT_FOUND"),
         Error::SecretsNotKept(_) => plain(Code::FailedPrecondition, "SECRETS_NOT_KEPT"),
         Error::SealedForAnotherHost { .. } => {

@@ -12,6 +12,7 @@ use super::network;
 use crate::error::{Error, Result};
 use crate::sandbox::record::{Failure, Phase, Record, Stage, State};
 use crate::sandbox::spec::{Source, Spec};
+use crate::tenancy::Caller;
 
 /// A client's request, not yet checked for what only [`Spec::check`] knows. `key` opens its sealed secrets.
 pub fn spec(request: wire::CreateSandboxRequest, key: &SealingKey) -> Result<Spec> {
@@ -113,6 +114,7 @@ pub fn sandbox(record: &Record) -> wire::Sandbox {
         end_reason: record.phase.end_reason().to_owned(),
         failure: failed,
         create_stages: record.stages.iter().map(stage).collect(),
+        organisation: record.owner().unwrap_or_default().to_owned(),
     }
 }
 
@@ -133,13 +135,22 @@ fn stage(stage: &Stage) -> wire::Stage {
 }
 
 /// A snapshot as clients see it.
-pub fn snapshot(manifest: &Manifest, name: Option<&SnapshotName>) -> wire::Snapshot {
+pub fn snapshot(
+    caller: &Caller,
+    manifest: &Manifest,
+    name: Option<&SnapshotName>,
+) -> wire::Snapshot {
     let description = &manifest.description;
+    // As it can be named by.
+    let spelled = |name| match caller.is_operator() {
+        true => SnapshotName::as_str(name),
+        false => SnapshotName::local(name),
+    };
     let created_at = std::time::SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_millis(description.created_at_unix_ms));
     wire::Snapshot {
         id: manifest.id.to_string(),
-        name: name.map(ToString::to_string).unwrap_or_default(),
+        name: name.map_or("", spelled).to_owned(),
         labels: description.labels.clone().into_iter().collect(),
         created_at: created_at.map(Into::into),
         sandbox_id: description.sandbox_id.clone(),
@@ -149,6 +160,7 @@ pub fn snapshot(manifest: &Manifest, name: Option<&SnapshotName>) -> wire::Snaps
         stored_bytes: manifest.stored_bytes(),
         agent_version: description.agent_version.clone(),
         paused_nanos: description.paused_nanos,
+        organisation: description.organisation.clone().unwrap_or_default(),
     }
 }
 

@@ -1,10 +1,12 @@
-//! SQLite on a thread of its own. It holds what must be true after `kill -9`: the sandboxes' records.
+//! SQLite on a thread of its own. It holds what must be true after `kill -9`: the sandboxes' records,
+//! and the tokens'.
 //!
 //! WAL with `synchronous=NORMAL`: a committed record survives the death of hostd at any instant. After a
 //! power cut the newest records may be missing, but so are the machines they spoke of.
 
 mod sandboxes;
 mod schema;
+mod tokens;
 
 use std::path::Path;
 

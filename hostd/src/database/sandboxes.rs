@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, params, params_from_iter};
 use super::{Database, DatabaseError};
 use crate::id::SandboxId;
 use crate::sandbox::record::{Record, State};
+use crate::tenancy::Organisation;
 
 /// Of a page's records as they are stored, which is no shorter than they are on the wire, where a page has to fit one message
 /// of 4 MiB: consoles of failed sandboxes are long.
@@ -21,6 +22,8 @@ pub struct Filter {
     pub labels: BTreeMap<String, String>,
     /// Empty: those that have not ended.
     pub states: Vec<State>,
+    /// Absent: of everybody.
+    pub organisation: Option<Organisation>,
 }
 
 /// Where a list goes on: after this record, newest first.
@@ -53,10 +56,11 @@ impl Database {
             Value::Text(record.phase.state().name().to_owned()),
             Value::Text(serde_json::to_string(&record.labels)?),
             Value::Text(serde_json::to_string(record)?),
+            (record.organisation.clone()).map_or(Value::Null, |name| Value::Text(name.into())),
         ]);
         self.call(move |connection| {
             let mut put = connection.prepare_cached(
-                "INSERT INTO sandboxes (id, created, ended, state, labels, record) VALUES (?, ?, ?, ?, ?, ?)
+                "INSERT INTO sandboxes (id, created, ended, state, labels, record, organisation) VALUES (?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, state = excluded.state, record = excluded.record",
             )?;
             put.execute(row)?;
@@ -151,6 +155,10 @@ fn query(filter: &Filter, after: Option<&Cursor>, size: usize) -> (String, Vec<V
                 .map(|state| Value::Text(state.name().to_owned())),
         );
     }
+    if let Some(organisation) = &filter.organisation {
+        sql.push_str(" AND organisation = ?");
+        values.push(Value::Text(organisation.to_string()));
+    }
     for (key, value) in &filter.labels {
         sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)");
         values.push(Value::Text(key.clone()));
@@ -168,7 +176,7 @@ fn query(filter: &Filter, after: Option<&Cursor>, size: usize) -> (String, Vec<V
     (sql, values)
 }
 
-fn micros(time: SystemTime) -> i64 {
+pub(super) fn micros(time: SystemTime) -> i64 {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -192,6 +200,7 @@ mod tests {
                 console_tail: "x".repeat(CONSOLE_TAIL_BYTES),
             }),
             labels: BTreeMap::new(),
+            organisation: None,
             vcpus: 1,
             memory_bytes: 64 << 20,
             snapshot_id: None,

@@ -20,6 +20,14 @@ const MIGRATIONS: &[&str] = &[
     ) WITHOUT ROWID;
     CREATE INDEX sandboxes_by_age ON sandboxes (created, id);
     CREATE INDEX sandboxes_ended ON sandboxes (ended);",
+    // Whose it is: NULL for the operator's. A token's record is JSON, with the digest of the token.
+    "ALTER TABLE sandboxes ADD COLUMN organisation TEXT;
+    CREATE INDEX sandboxes_of_organisation ON sandboxes (organisation, created, id);
+    CREATE TABLE tokens (
+        id      TEXT PRIMARY KEY,
+        created INTEGER NOT NULL, -- microseconds since 1970
+        record  TEXT NOT NULL
+    ) WITHOUT ROWID;",
 ];
 
 /// Another process (a backup, a curious operator) may hold the file this long.

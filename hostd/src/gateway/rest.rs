@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
-use axum::Json;
+use axum::{Extension, Json};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use crate::api::page;
 use crate::database::Filter;
 use crate::sandbox::record::{Record, State as Life};
 use crate::sandbox::spec::check_labels;
+use crate::tenancy::{Caller, Scope};
 
 /// The region of every sandbox, as their ids say: there is one host.
 const REGION: &str = "loc";
@@ -29,20 +30,24 @@ pub(super) struct Patch {
 /// Ends a sandbox, and answers when it has ended.
 pub(super) async fn delete(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let record = gateway.sandboxes.kill(&id).await?;
+    caller.may(Scope::Sandboxes)?;
+    let record = gateway.sandboxes.kill(&caller, &id).await?;
     Ok(Json(shown(&record)))
 }
 
 /// Moves the end of a sandbox's time.
 pub(super) async fn patch(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Json(asked): Json<Patch>,
 ) -> Result<Json<Value>, ApiError> {
+    caller.may(Scope::Sandboxes)?;
     let timeout = until(asked.stop_at_ms)?;
-    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let sandbox = gateway.sandboxes.living_one(&caller, &id).await?;
     let record = sandbox.extend(timeout).await?;
     let at = record.expires_at.map_or(asked.stop_at_ms, milliseconds);
     Ok(Json(json!({"stop_at_ms": at})))
@@ -51,13 +56,15 @@ pub(super) async fn patch(
 /// Gives a name out by which a sandbox is reached; the client tells the sandbox itself what the name leads to.
 pub(super) async fn expose_http(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    caller.may(Scope::Sandboxes)?;
     let Some(names) = &gateway.exposure.http else {
         let what = "exposing HTTP, as hostd runs without --ingress,";
         return Err(ApiError::unsupported(what));
     };
-    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let sandbox = gateway.sandboxes.living_one(&caller, &id).await?;
     let domain = names.of(sandbox.id()).map_err(no_randomness)?;
     Ok(Json(json!({"domain": domain})))
 }
@@ -65,14 +72,16 @@ pub(super) async fn expose_http(
 /// Gives a user name out for which a sandbox is there by SSH.
 pub(super) async fn expose_ssh(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    caller.may(Scope::Sandboxes)?;
     let Some(users) = &gateway.exposure.ssh else {
         return Err(ApiError::unsupported(
             "exposing SSH, as hostd runs without --ssh,",
         ));
     };
-    let sandbox = gateway.sandboxes.living_one(&id).await?;
+    let sandbox = gateway.sandboxes.living_one(&caller, &id).await?;
     let user = users.names.of(sandbox.id()).map_err(no_randomness)?;
     let host = &users.host;
     Ok(Json(
@@ -88,9 +97,11 @@ fn no_randomness(error: getrandom::Error) -> ApiError {
 /// Lists sandboxes that live, newest first. Labels are `labels[KEY]=VALUE` (JavaScript) or one text (Python).
 pub(super) async fn list(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
+    caller.may(Scope::Read)?;
     let labels = labels(&query)?;
     check_labels(&labels)?;
     // The JavaScript SDK asks for no page, and for no further one.
@@ -101,10 +112,11 @@ pub(super) async fn list(
     let filter = Filter {
         labels,
         states: vec![Life::Creating, Life::Running, Life::Paused],
+        ..Filter::default()
     };
     let page = gateway
         .sandboxes
-        .list(filter, after, page::size(limit)?)
+        .list(&caller, filter, after, page::size(limit)?)
         .await?;
     let mut headers = HeaderMap::new();
     if let Some(next) = &page.next {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::Extension;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
@@ -18,6 +19,7 @@ use super::error::ApiError;
 use super::lease::Lease;
 use super::link::{self, MAX_MESSAGE, Receiver, Sender};
 use super::server::Gateway;
+use crate::tenancy::{Caller, Scope};
 
 const SANDBOX_ID: HeaderName = HeaderName::from_static("x-deno-sandbox-id");
 /// A client is asked for a sign of life this often; both SDKs' libraries answer by themselves.
@@ -33,28 +35,34 @@ const PONG: &str = "pong";
 /// Makes a sandbox and speaks for it.
 pub(super) async fn create(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
+    caller.may(Scope::Sandboxes)?;
     let networks = gateway.sandboxes.services().networks.is_some();
     let wanted = config::read(&headers, networks)?;
     let place = place(&gateway)?;
     let session = wanted.session;
-    let record = gateway.sandboxes.create(wanted.spec).await?;
+    let record = gateway.sandboxes.create(&caller, wanted.spec).await?;
     let id = record.id.to_string();
-    let sandbox = gateway.sandboxes.living_one(&id).await?;
-    Ok(speak(upgrade, Lease::new(sandbox, session, place), &id))
+    let sandbox = gateway.sandboxes.living_one(&caller, &id).await?;
+    let lease = Lease::new(sandbox, session, place);
+    Ok(speak(upgrade, caller, lease, &id))
 }
 
 /// Speaks for a sandbox that is there.
 pub(super) async fn connect(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
+    caller.may(Scope::Sandboxes)?;
     let place = place(&gateway)?;
-    let sandbox = gateway.sandboxes.living_one(&id).await?;
-    Ok(speak(upgrade, Lease::new(sandbox, false, place), &id))
+    let sandbox = gateway.sandboxes.living_one(&caller, &id).await?;
+    let lease = Lease::new(sandbox, false, place);
+    Ok(speak(upgrade, caller, lease, &id))
 }
 
 fn place(gateway: &Gateway) -> Result<OwnedSemaphorePermit, ApiError> {
@@ -69,11 +77,11 @@ fn place(gateway: &Gateway) -> Result<OwnedSemaphorePermit, ApiError> {
     })
 }
 
-fn speak(upgrade: WebSocketUpgrade, lease: Lease, id: &str) -> Response {
+fn speak(upgrade: WebSocketUpgrade, caller: Caller, lease: Lease, id: &str) -> Response {
     let upgrade = upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE);
-    let mut response = upgrade.on_upgrade(move |socket| serve(socket, lease));
+    let mut response = upgrade.on_upgrade(move |socket| serve(socket, caller, lease));
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(SANDBOX_ID, id);
     }
@@ -89,10 +97,15 @@ enum End {
     Close(u16, String),
 }
 
-async fn serve(socket: WebSocket, lease: Lease) {
+async fn serve(socket: WebSocket, caller: Caller, lease: Lease) {
     let (mut sink, stream) = socket.split();
     let end = match link::begin(lease.sandbox()).await {
-        Ok(link) => carry(&mut sink, stream, link, &lease).await,
+        Ok(link) => tokio::select! {
+            end = carry(&mut sink, stream, link, &lease) => end,
+            () = caller.refused() => {
+                End::Close(close_code::POLICY, "the token was revoked, or its time is over".into())
+            }
+        },
         Err(error) => End::Close(close_code::ERROR, error.to_string()),
     };
     if let End::Close(code, reason) = end {

@@ -16,6 +16,7 @@ use crate::agent::barrier::Identity;
 use crate::error::{Context, Error, Result, chain};
 use crate::network::ResolvedNetwork;
 use crate::services::{Event, Services};
+use crate::tenancy::Held;
 
 /// When a step fails because the vmm is dying, its death is noticed within this, and is the better reason.
 const DEATH_NOTICE: Duration = Duration::from_millis(250);
@@ -29,8 +30,17 @@ pub struct Actor {
     pub(super) network: Option<ResolvedNetwork>,
     pub(super) boot_timeout: Duration,
     record: watch::Sender<Arc<Record>>,
-    /// Counts against the host's limit for as long as anything of the sandbox is there.
-    _permit: OwnedSemaphorePermit,
+    /// Counts against the limits for as long as anything of the sandbox is there.
+    _place: Place,
+}
+
+/// What a sandbox takes of what is limited.
+#[derive(Debug)]
+pub struct Place {
+    /// Of the host's.
+    pub permit: OwnedSemaphorePermit,
+    /// Of its maker's.
+    pub held: Held,
 }
 
 /// What a new actor is given.
@@ -47,8 +57,8 @@ pub struct Birth {
     pub boot_timeout: Duration,
     /// When it ends by itself, counted from now.
     pub timeout: Option<Duration>,
-    /// Its place among the host's sandboxes.
-    pub permit: OwnedSemaphorePermit,
+    /// Its place among the sandboxes.
+    pub place: Place,
 }
 
 /// The queue of a sandbox's commands.
@@ -78,7 +88,7 @@ impl Actor {
             network: birth.network,
             boot_timeout: birth.boot_timeout,
             record: publisher,
-            _permit: birth.permit,
+            _place: birth.place,
         };
         (
             actor,

@@ -8,6 +8,7 @@ use super::spec::{Source, Spec, check_machine};
 use crate::error::{Error, Result};
 use crate::images::Image;
 use crate::services::Services;
+use crate::tenancy::Caller;
 
 /// What a sandbox will be made of.
 #[derive(Clone, Debug)]
@@ -38,10 +39,10 @@ pub enum Start {
 
 impl Plan {
     /// Finds what the request names.
-    pub async fn resolve(services: &Services, spec: &Spec) -> Result<Self> {
+    pub async fn resolve(services: &Services, caller: &Caller, spec: &Spec) -> Result<Self> {
         let plan = match &spec.source {
             Source::Snapshot(reference) => {
-                Self::of_snapshot(services, services.store.find(reference).await?).await?
+                Self::of_snapshot(services, services.store.find(caller, reference).await?).await?
             }
             Source::Image {
                 name,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::SandboxId;
+use crate::tenancy::Organisation;
 
 /// The most of a guest's console that a failure carries, in bytes.
 pub const CONSOLE_TAIL_BYTES: usize = 16 << 10;
@@ -21,6 +22,9 @@ pub struct Record {
     pub phase: Phase,
     /// The client's own marks.
     pub labels: BTreeMap<String, String>,
+    /// Whose it is; absent: the operator's.
+    #[serde(default)]
+    pub organisation: Option<Organisation>,
     /// Virtual CPUs.
     pub vcpus: u32,
     /// Guest memory in bytes.
@@ -127,6 +131,13 @@ pub struct Stage {
     pub name: String,
     /// How long it took.
     pub duration: Duration,
+}
+
+impl Record {
+    /// The name of whose it is; absent: the operator's.
+    pub fn owner(&self) -> Option<&str> {
+        self.organisation.as_ref().map(Organisation::as_str)
+    }
 }
 
 impl Phase {

@@ -22,11 +22,14 @@ use super::spec::check_labels;
 use crate::VERSION;
 use crate::error::{Error, Result};
 use crate::store::store_error;
+use crate::tenancy::Organisation;
 use crate::vmm::calls::{SaveFiles, Saved};
 
 /// What a snapshot is to be.
 #[derive(Clone, Debug)]
 pub struct SnapshotRequest {
+    organisation: Option<Organisation>,
+    /// In the organisation's namespace.
     name: Option<SnapshotName>,
     replace: bool,
     labels: BTreeMap<String, String>,
@@ -36,19 +39,33 @@ pub struct SnapshotRequest {
 pub type SnapshotTaken = Arc<Snapshot>;
 
 impl SnapshotRequest {
-    /// Checks a client's request. An empty `name` is none.
-    pub fn new(name: &str, replace: bool, labels: BTreeMap<String, String>) -> Result<Self> {
-        let bad_name = |_| {
+    /// Checks a client's request for a snapshot that belongs to `organisation`. An empty `name` is none.
+    pub fn new(
+        organisation: Option<&Organisation>,
+        name: &str,
+        replace: bool,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let bad_name = || {
             Error::invalid(
                 "name",
                 "must be like [a-z0-9][a-z0-9._-]{0,62}, and not like an id",
             )
         };
+        let named = |name| {
+            let plain = SnapshotName::new(name).ok();
+            let plain = plain.filter(|plain| plain.local() == plain.as_str())?;
+            match organisation {
+                Some(organisation) => plain.within(organisation.as_str()).ok(),
+                None => Some(plain),
+            }
+        };
         let name = (!name.is_empty())
-            .then(|| SnapshotName::new(name).map_err(bad_name))
+            .then(|| named(name).ok_or_else(bad_name))
             .transpose()?;
         check_labels(&labels)?;
         Ok(Self {
+            organisation: organisation.cloned(),
             name,
             replace,
             labels,
@@ -134,10 +151,10 @@ impl Actor {
     async fn begin(&self, request: &SnapshotRequest) -> Result<(Pending, Files)> {
         if let Some(name) = &request.name
             && !request.replace
-            && self.services.store.find(name.as_str()).await.is_ok()
+            && self.services.store.is_taken(name).await
         {
             // Told before the sandbox stands still; the commit decides.
-            return Err(Error::SnapshotNameTaken(name.to_string()));
+            return Err(Error::SnapshotNameTaken(name.local().to_owned()));
         }
         let id = SnapshotId::new(crate::id::new_snapshot_id())
             .map_err(|error| Error::host("making a snapshot id", &error))?;
@@ -160,6 +177,7 @@ impl Actor {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         Description {
+            organisation: request.organisation.clone().map(String::from),
             labels: request.labels.clone(),
             created_at_unix_ms: u64::try_from(created.as_millis()).unwrap_or(u64::MAX),
             sandbox_id: self.shared.id.to_string(),

@@ -46,6 +46,9 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
+    /// Whose it is, in the words of the host that made it; absent: everybody's there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     /// Free text for the user: at most 64 pairs, keys 1..=63 bytes, values up to 255.
     pub labels: BTreeMap<String, String>,
     /// Milliseconds since 1970.

@@ -40,6 +40,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
 
 fn check_description(description: &Description) -> Checked {
     let Description {
+        organisation,
         labels,
         sandbox_id,
         machine,
@@ -63,11 +64,12 @@ fn check_description(description: &Description) -> Checked {
         })?;
     }
     for (field, text) in [
-        ("sandbox_id", sandbox_id),
+        ("organisation", organisation.as_deref().unwrap_or_default()),
+        ("sandbox_id", sandbox_id.as_str()),
         ("image.name", &image.name),
         ("cpu.vendor", &cpu.vendor),
-        ("agent_version", agent_version),
-        ("vmm_version", vmm_version),
+        ("agent_version", agent_version.as_str()),
+        ("vmm_version", vmm_version.as_str()),
     ] {
         let good = text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);
         ensure(good, field, || {

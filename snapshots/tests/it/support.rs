@@ -49,6 +49,7 @@ pub fn id(n: u32) -> SnapshotId {
 /// A machine of [`MEMORY_BYTES`] with a read-only and a writable disk.
 pub fn description(created_at_unix_ms: u64) -> Description {
     Description {
+        organisation: Some("acme".into()),
         labels: BTreeMap::from([("team".into(), "ice \"q\" é".into())]),
         created_at_unix_ms,
         sandbox_id: "sbx_1".into(),

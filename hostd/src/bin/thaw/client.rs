@@ -9,6 +9,7 @@ use protocol::hostd::v1::networks_client::NetworksClient;
 use protocol::hostd::v1::processes_client::ProcessesClient;
 use protocol::hostd::v1::sandboxes_client::SandboxesClient;
 use protocol::hostd::v1::snapshots_client::SnapshotsClient;
+use protocol::hostd::v1::tokens_client::TokensClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -87,6 +88,10 @@ impl Hostd {
 
     pub fn networks(&self) -> NetworksClient<Transport> {
         NetworksClient::new(self.transport.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub fn tokens(&self) -> TokensClient<Transport> {
+        TokensClient::new(self.transport.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub fn host(&self) -> HostClient<Transport> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use prost_types::Timestamp;
-use protocol::hostd::v1::{Sandbox, Snapshot, check};
+use protocol::hostd::v1::{Sandbox, Snapshot, Token, TokenScope, check};
 use protocol::types::v1::{ExitStatus, ProcessInfo, exit_status};
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ pub fn sandbox(sandbox: &Sandbox) -> Value {
         "snapshot_id": some(&sandbox.snapshot_id),
         "image": sandbox.image,
         "epoch": sandbox.epoch,
+        "organisation": some(&sandbox.organisation),
         "created_at": time(sandbox.created_at.as_ref()),
         "ended_at": time(sandbox.ended_at.as_ref()),
         "expires_at": time(sandbox.expires_at.as_ref()),
@@ -49,7 +50,35 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "stored_bytes": snapshot.stored_bytes,
         "agent_version": snapshot.agent_version,
         "paused_nanos": snapshot.paused_nanos,
+        "organisation": some(&snapshot.organisation),
     })
+}
+
+/// A token, without its secret.
+pub fn token(token: &Token) -> Value {
+    let quota = token.quota.unwrap_or_default();
+    json!({
+        "id": token.id,
+        "name": some(&token.name),
+        "organisation": token.organisation,
+        "scopes": scopes(token),
+        "quota": {
+            "sandboxes": limit(quota.sandboxes.into()),
+            "memory_bytes": limit(quota.memory_bytes),
+            "creates_per_minute": limit(quota.creates_per_minute.into()),
+        },
+        "created_at": time(token.created_at.as_ref()),
+        "expires_at": time(token.expires_at.as_ref()),
+        "parent": some(&token.parent),
+        "sandboxes": token.sandboxes,
+        "memory_bytes": token.memory_bytes,
+    })
+}
+
+/// What a token is good for.
+pub fn scopes(token: &Token) -> Vec<String> {
+    let name = |scope: TokenScope| lower(scope.as_str_name(), "TOKEN_SCOPE_");
+    token.scopes().map(name).collect()
 }
 
 /// A process of a sandbox.
@@ -110,6 +139,11 @@ fn lower(name: &str, prefix: &str) -> String {
 /// Proto3 has empty strings where JSON has null.
 fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+/// Of what is not limited it has 0.
+fn limit(most: u64) -> Option<u64> {
+    Some(most).filter(|most| *most != 0)
 }
 
 fn sorted(labels: &HashMap<String, String>) -> BTreeMap<&str, &str> {

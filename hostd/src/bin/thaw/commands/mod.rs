@@ -15,6 +15,7 @@ mod run;
 mod seal;
 mod secret;
 mod snapshot;
+mod token;
 
 use clap::Subcommand;
 
@@ -49,6 +50,9 @@ pub enum Command {
     /// Make, list and remove snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Make, list and revoke the tokens that others call with
+    #[command(subcommand)]
+    Token(token::Token),
     /// Seal a secret for one host; prints what --sealed-secret takes
     Seal(seal::Seal),
     /// Check all that the host needs
@@ -80,6 +84,7 @@ pub async fn dispatch(args: Args) -> Result<u8, Error> {
         Command::Pause(command) => pause::pause(&hostd, command).await,
         Command::Resume(command) => pause::resume(&hostd, command).await,
         Command::Snapshot(command) => snapshot::run(&hostd, command, json).await,
+        Command::Token(command) => token::run(&hostd, command, json).await,
         Command::Seal(command) => seal::run(&hostd, &command).await,
         Command::Doctor(_) => return Ok(exit::THAW_ERROR),
     }

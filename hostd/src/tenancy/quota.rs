@@ -1,0 +1,181 @@
+//! [`Quota`]: how much of the host a token may use at once, and how fast.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, RateLimiter};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Limits; what is absent is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Sandboxes that live at once.
+    pub sandboxes: Option<u32>,
+    /// Memory of their guests together, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Sandboxes made in a minute; as many may come at once.
+    pub creates_per_minute: Option<NonZeroU32>,
+}
+
+/// What is used now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Sandboxes that live.
+    pub sandboxes: u32,
+    /// Their guests' memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// A quota and what is used of it. A token that another one has made uses that one's, too: who may make tokens has no more than
+/// before by making many.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    quota: Quota,
+    usage: Mutex<Usage>,
+    rate: Option<DefaultDirectRateLimiter>,
+    parent: Option<Arc<Allowance>>,
+}
+
+/// What a sandbox uses of its token's quota: given back when this is dropped.
+#[derive(Debug, Default)]
+pub struct Held {
+    of: Vec<Arc<Allowance>>,
+    memory_bytes: u64,
+}
+
+impl Allowance {
+    pub(super) fn new(quota: Quota, parent: Option<Arc<Self>>) -> Self {
+        let per_minute = quota.creates_per_minute.map(governor::Quota::per_minute);
+        Self {
+            quota,
+            usage: Mutex::default(),
+            rate: per_minute.map(RateLimiter::direct),
+            parent,
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what a sandbox with so much memory needs.
+    pub(super) fn take(self: &Arc<Self>, memory_bytes: u64) -> Result<Held> {
+        let mut held = Held {
+            of: Vec::new(),
+            memory_bytes,
+        };
+        let line = std::iter::successors(Some(self), |one| one.parent.as_ref());
+        for allowance in line {
+            allowance.add(memory_bytes)?;
+            held.of.push(Arc::clone(allowance));
+            // After the others, so that what is refused for want of room does not count as made.
+            allowance.in_time()?;
+        }
+        Ok(held)
+    }
+
+    fn add(&self, memory_bytes: u64) -> Result<()> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = Usage {
+            sandboxes: usage.sandboxes.saturating_add(1),
+            memory_bytes: usage.memory_bytes.saturating_add(memory_bytes),
+        };
+        let quota = &self.quota;
+        if let Some(most) = quota.sandboxes.filter(|most| more.sandboxes > *most) {
+            let limit = format!("{most} sandboxes at once; end some");
+            return Err(Error::Quota { limit });
+        }
+        if let Some(most) = quota.memory_bytes.filter(|most| more.memory_bytes > *most) {
+            let limit = format!("{most} bytes of memory at once; end some sandboxes");
+            return Err(Error::Quota { limit });
+        }
+        *usage = more;
+        Ok(())
+    }
+
+    fn in_time(&self) -> Result<()> {
+        let (Some(rate), Some(most)) = (&self.rate, self.quota.creates_per_minute) else {
+            return Ok(());
+        };
+        rate.check().map_err(|early| {
+            let wait = early.wait_time_from(DefaultClock::default().now());
+            let seconds = wait.as_secs().saturating_add(1);
+            let limit = format!("{most} sandboxes made in a minute; try again in {seconds} s");
+            Error::Quota { limit }
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for allowance in &self.of {
+            let mut usage = allowance
+                .usage
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            usage.sandboxes = usage.sandboxes.saturating_sub(1);
+            usage.memory_bytes = usage.memory_bytes.saturating_sub(self.memory_bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowance(quota: Quota, parent: Option<Arc<Allowance>>) -> Arc<Allowance> {
+        Arc::new(Allowance::new(quota, parent))
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let quota = Quota {
+            sandboxes: Some(2),
+            memory_bytes: Some(100),
+            ..Quota::default()
+        };
+        let allowance = allowance(quota, None);
+        let first = allowance.take(60).unwrap();
+        assert!(matches!(allowance.take(60), Err(Error::Quota { .. })));
+        let second = allowance.take(40).unwrap();
+        assert!(matches!(allowance.take(0), Err(Error::Quota { .. })));
+        drop(first);
+        assert_eq!(allowance.usage().memory_bytes, 40);
+        drop((allowance.take(60).unwrap(), second));
+        assert_eq!(allowance.usage(), Usage::default());
+    }
+
+    #[test]
+    fn children_use_what_their_parent_has() {
+        let quota = |sandboxes| Quota {
+            sandboxes,
+            ..Quota::default()
+        };
+        let parent = allowance(quota(Some(1)), None);
+        let one = allowance(quota(None), Some(Arc::clone(&parent)));
+        let other = allowance(quota(Some(5)), Some(Arc::clone(&parent)));
+        let held = one.take(1).unwrap();
+        assert!(other.take(1).is_err());
+        // The refused one has left nothing behind.
+        assert_eq!(other.usage(), Usage::default());
+        drop(held);
+        assert!(other.take(1).is_ok());
+    }
+
+    #[test]
+    fn too_many_in_a_minute_are_told_when_to_come_again() {
+        let quota = Quota {
+            creates_per_minute: NonZeroU32::new(2),
+            ..Quota::default()
+        };
+        let allowance = allowance(quota, None);
+        let held = [allowance.take(1).unwrap(), allowance.take(1).unwrap()];
+        let refused = allowance.take(1).unwrap_err().to_string();
+        assert!(refused.contains("try again in 3"), "{refused}");
+        drop(held);
+        assert_eq!(allowance.usage(), Usage::default());
+    }
+}
