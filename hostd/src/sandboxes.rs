@@ -158,8 +158,7 @@ impl Sandboxes {
     pub fn running(&self, caller: &Caller) -> usize {
         let is_up = |sandbox: &&Sandbox| {
             let record = sandbox.record();
-            matches!(record.phase, Phase::Running | Phase::Paused)
-                && caller.owns(record.owner())
+            matches!(record.phase, Phase::Running | Phase::Paused) && caller.owns(record.owner())
         };
         self.living().values().filter(is_up).count()
     }

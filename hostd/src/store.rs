@@ -57,7 +57,9 @@ impl SnapshotStore {
         for (id, error) in &listing.damaged {
             tracing::warn!(snapshot = %id, error = %chain(error), "a snapshot is unusable");
         }
-        listing.entries.retain(|entry| sees(caller, &entry.manifest));
+        listing
+            .entries
+            .retain(|entry| sees(caller, &entry.manifest));
         if !caller.is_operator() {
             listing.damaged.clear();
         }
@@ -114,7 +116,9 @@ impl SnapshotStore {
 pub fn store_error(snapshot: &str, error: &StoreError) -> Error {
     let part = match error {
         StoreError::NotFound(name) => return Error::SnapshotNotFound(name.clone()),
-        StoreError::NameTaken { name, .. } => return Error::SnapshotNameTaken(name.local().to_owned()),
+        StoreError::NameTaken { name, .. } => {
+            return Error::SnapshotNameTaken(name.local().to_owned());
+        }
         StoreError::ReadOnly(id) => return Error::SnapshotReadOnly(id.to_string()),
         StoreError::Manifest {
             source: ManifestError::Version { .. },

@@ -157,7 +157,10 @@ mod tests {
         let name = SnapshotName::new("web").unwrap();
         let within = name.clone().within("acme").unwrap();
         assert_eq!((within.as_str(), within.local()), ("acme:web", "web"));
-        assert_eq!(within.clone().within("other").unwrap().as_str(), "other:web");
+        assert_eq!(
+            within.clone().within("other").unwrap().as_str(),
+            "other:web"
+        );
         assert_eq!(SnapshotName::new("acme:web").unwrap(), within);
         assert!(name.clone().within("a/b").is_err() && name.clone().within("").is_err());
         assert_eq!(name.local(), "web");

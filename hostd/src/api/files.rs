@@ -32,7 +32,10 @@ impl Files for FilesApi {
         let read = request
             .read
             .ok_or_else(|| Error::invalid("read", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut files = sandbox.agent().await?.files();
         let mut objection = Objection::none();
         let chunks = relay::answer(&sandbox, &mut objection, files.read(read)).await?;
@@ -46,7 +49,10 @@ impl Files for FilesApi {
         let mut inputs = request.into_inner();
         let first = relay::first(&mut inputs).await?;
         let opening = opening(first.input)?;
-        let sandbox = self.sandboxes.living_one(&caller, &first.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &first.sandbox_id)
+            .await?;
         let mut files = sandbox.agent().await?.files();
         let (requests, mut objection) =
             relay::requests(opening, inputs, |request: WriteFileRequest| {
@@ -62,7 +68,10 @@ impl Files for FilesApi {
         let list = request
             .list
             .ok_or_else(|| Error::invalid("list", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut files = sandbox.agent().await?.files();
         let mut objection = Objection::none();
         let entries = relay::answer(&sandbox, &mut objection, files.list(list)).await?;
@@ -78,7 +87,10 @@ impl Files for FilesApi {
             .operation
             .filter(|operation| operation.operation.is_some());
         let operation = operation.ok_or_else(|| Error::invalid("operation", "is missing"))?;
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut files = sandbox.agent().await?.files();
         let result = relay::answer(&sandbox, &mut Objection::none(), files.r#do(operation)).await?;
         Ok(tonic::Response::new(result))

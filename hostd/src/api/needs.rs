@@ -78,7 +78,13 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_the_operators() {
-        for path in ["", "/", "/x", "/thaw.hostd.v1.Sandboxes/New", "/thaw.agent.v1.Files/Read"] {
+        for path in [
+            "",
+            "/",
+            "/x",
+            "/thaw.hostd.v1.Sandboxes/New",
+            "/thaw.agent.v1.Files/Read",
+        ] {
             assert_eq!(of(path), Need::Operator, "{path}");
         }
         assert_eq!(of("/grpc.health.v1.Health/Check"), Need::Nothing);

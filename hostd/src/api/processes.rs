@@ -32,7 +32,10 @@ impl Processes for ProcessesApi {
         let mut inputs = request.into_inner();
         let first = relay::first(&mut inputs).await?;
         let opening = opening(first.input)?;
-        let sandbox = self.sandboxes.living_one(&caller, &first.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &first.sandbox_id)
+            .await?;
         let mut processes = sandbox.agent().await?.processes();
         let (requests, mut objection) = relay::requests(opening, inputs, |request: ExecRequest| {
             following(request.input)
@@ -50,7 +53,10 @@ impl Processes for ProcessesApi {
             .spec
             .ok_or_else(|| Error::invalid("spec", "is missing"))?;
         check_spec(&spec)?;
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut processes = sandbox.agent().await?.processes();
         let info = relay::answer(&sandbox, &mut Objection::none(), processes.spawn(spec)).await?;
         Ok(tonic::Response::new(info))
@@ -59,7 +65,10 @@ impl Processes for ProcessesApi {
     async fn signal(&self, request: Request<SignalRequest>) -> Response<SignalResponse> {
         let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut processes = sandbox.agent().await?.processes();
         let signal = agent::SignalRequest {
             pid: request.pid,
@@ -72,7 +81,10 @@ impl Processes for ProcessesApi {
     async fn wait(&self, request: Request<WaitRequest>) -> Response<ProcessInfo> {
         let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let mut processes = sandbox.agent().await?.processes();
         let wait = agent::WaitRequest { pid: request.pid };
         let info = relay::answer(&sandbox, &mut Objection::none(), processes.wait(wait)).await?;

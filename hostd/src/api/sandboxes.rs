@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::id::SandboxId;
 use crate::sandbox::spec::{MAX_TIMEOUT, check_labels};
 use crate::sandboxes::Sandboxes;
-use crate::tenancy::Caller;
 use crate::services::Event;
+use crate::tenancy::Caller;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -121,7 +121,10 @@ impl Service for SandboxesApi {
                 Error::invalid("timeout", "must be more than nothing and at most a year").into(),
             );
         }
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let record = sandbox.extend(timeout).await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }

@@ -30,7 +30,10 @@ impl Snapshots for SnapshotsApi {
     async fn create(&self, request: Request<CreateSnapshotRequest>) -> Response<Snapshot> {
         let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
-        let sandbox = self.sandboxes.living_one(&caller, &request.sandbox_id).await?;
+        let sandbox = self
+            .sandboxes
+            .living_one(&caller, &request.sandbox_id)
+            .await?;
         let wanted = SnapshotRequest::new(
             sandbox.record().organisation.as_ref(),
             &request.name,

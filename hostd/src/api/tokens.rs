@@ -66,7 +66,11 @@ fn wanted(caller: &Caller, request: wire::CreateTokenRequest) -> Result<NewToken
         "" => caller.organisation().cloned(),
         name => Some(organisation(name)?),
     };
-    let scopes = request.scopes.into_iter().map(scope).collect::<Result<_>>()?;
+    let scopes = request
+        .scopes
+        .into_iter()
+        .map(scope)
+        .collect::<Result<_>>()?;
     let expires_at = request.expires_at.map(SystemTime::try_from).transpose();
     Ok(NewToken {
         name: request.name,
@@ -122,7 +126,11 @@ fn shown(record: &TokenRecord, usage: Usage) -> wire::Token {
         quota: Some(quota),
         created_at: Some(record.created_at.into()),
         expires_at: record.expires_at.map(Into::into),
-        parent: record.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        parent: record
+            .parent
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         sandboxes: usage.sandboxes,
         memory_bytes: usage.memory_bytes,
     }

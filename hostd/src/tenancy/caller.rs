@@ -69,7 +69,9 @@ impl Caller {
     /// [`Error::Forbidden`].
     pub fn must_be_operator(&self) -> Result<()> {
         let need = "the operator's token, or hostd's own socket".to_owned();
-        self.is_operator().then_some(()).ok_or(Error::Forbidden { need })
+        self.is_operator()
+            .then_some(())
+            .ok_or(Error::Forbidden { need })
     }
 
     /// Takes from the caller's quota what a sandbox with so much memory needs.

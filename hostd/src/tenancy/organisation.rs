@@ -71,7 +71,11 @@ mod tests {
         }
         let long = "x".repeat(40);
         for bad in ["", "-", "-a", "a-", "A", "a.b", "a:b", "a/b", "é", &long] {
-            assert_eq!(bad.parse::<Organisation>(), Err(InvalidOrganisation), "{bad}");
+            assert_eq!(
+                bad.parse::<Organisation>(),
+                Err(InvalidOrganisation),
+                "{bad}"
+            );
         }
     }
 }

@@ -111,7 +111,10 @@ impl NewToken {
             return Err(Error::invalid("name", problem));
         }
         if self.scopes.is_empty() {
-            return Err(Error::invalid("scopes", "are missing; a token without is good for nothing"));
+            return Err(Error::invalid(
+                "scopes",
+                "are missing; a token without is good for nothing",
+            ));
         }
         if self.expires_at.is_some_and(|at| at <= SystemTime::now()) {
             return Err(Error::invalid("expires_at", "is over already"));
@@ -167,12 +170,22 @@ mod tests {
             expires_at: None,
         };
         let issued = wanted.clone().issue(None).unwrap();
-        assert_eq!(TokenId::of(issued.text.as_bytes()), Some(issued.record.id.clone()));
+        assert_eq!(
+            TokenId::of(issued.text.as_bytes()),
+            Some(issued.record.id.clone())
+        );
         assert!(!format!("{issued:?}").contains(issued.text.as_str()));
         let other = wanted.issue(None).unwrap();
         assert_ne!(issued.record.digest, other.record.digest);
         let longer = format!("{}0", *issued.text);
-        for bad in ["", "ddo_", "ddo_é", &issued.text[..71], &longer, &issued.text[4..]] {
+        for bad in [
+            "",
+            "ddo_",
+            "ddo_é",
+            &issued.text[..71],
+            &longer,
+            &issued.text[4..],
+        ] {
             assert_eq!(TokenId::of(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(TokenId::of(&[0xff; 72]), None);

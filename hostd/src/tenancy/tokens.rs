@@ -66,7 +66,10 @@ impl Tokens {
                 let need = format!("a token of the organisation {}", wanted.organisation);
                 return Err(Error::Forbidden { need });
             }
-            wanted.scopes.iter().try_for_each(|scope| caller.may(scope))?;
+            wanted
+                .scopes
+                .iter()
+                .try_for_each(|scope| caller.may(scope))?;
             wanted.expires_at = earlier(wanted.expires_at, own.record.expires_at);
         }
         let _changing = self.changing.lock().await;

@@ -65,7 +65,7 @@ impl Gateway {
 }
 
 /// A request on a connection of its own: the answer's head, and its body.
-async fn ask(address: SocketAddr, request: &str, headers: &str, body: &str) -> (String, Value) {
+pub async fn ask(address: SocketAddr, request: &str, headers: &str, body: &str) -> (String, Value) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
     let text = format!(

@@ -19,4 +19,5 @@ mod snapshot;
 mod source;
 mod ssh;
 mod streams;
+mod tenancy;
 mod trouble;

@@ -28,7 +28,12 @@ pub enum Token {
 #[derive(Debug, Args)]
 pub struct Create {
     /// Whose it is; sandboxes and snapshots made with it are seen by this organisation alone [default: one's own]
-    #[arg(long, alias = "organization", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        alias = "organization",
+        default_value = "",
+        hide_default_value = true
+    )]
     organisation: String,
     /// What it is for, for people
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -65,7 +70,12 @@ enum Scope {
 #[derive(Debug, Args)]
 pub struct Ls {
     /// Only those of this organisation
-    #[arg(long, alias = "organization", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        alias = "organization",
+        default_value = "",
+        hide_default_value = true
+    )]
     organisation: String,
 }
 

@@ -1,0 +1,500 @@
+//! Tokens: whose things are whose, what each is good for, and its end.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use futures::{SinkExt as _, StreamExt as _};
+use protocol::hostd::v1::sandboxes_client::SandboxesClient;
+use protocol::hostd::v1::snapshots_client::SnapshotsClient;
+use protocol::hostd::v1::tokens_client::TokensClient;
+use protocol::hostd::v1::*;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::gateway::ask;
+use crate::host::{Host, PATIENCE, boot_request, reason, restore_request};
+
+const OPERATOR: &str = "ddo_the-operators-own-token";
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// Shows a token with each call.
+#[derive(Clone)]
+struct Shows(MetadataValue<Ascii>);
+
+impl tonic::service::Interceptor for Shows {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Transport = InterceptedService<Channel, Shows>;
+
+/// Somebody with a token.
+struct Tenant {
+    secret: String,
+    transport: Transport,
+    gateway: SocketAddr,
+}
+
+impl Tenant {
+    fn sandboxes(&self) -> SandboxesClient<Transport> {
+        SandboxesClient::new(self.transport.clone())
+    }
+
+    fn snapshots(&self) -> SnapshotsClient<Transport> {
+        SnapshotsClient::new(self.transport.clone())
+    }
+
+    fn tokens(&self) -> TokensClient<Transport> {
+        TokensClient::new(self.transport.clone())
+    }
+
+    /// A new token's secret.
+    async fn make(&self, request: CreateTokenRequest) -> Result<String, Status> {
+        Ok(self.tokens().create(request).await?.into_inner().secret)
+    }
+
+    async fn known_tokens(&self) -> Result<Vec<Token>, Status> {
+        let request = ListTokensRequest::default();
+        Ok(self.tokens().list(request).await?.into_inner().tokens)
+    }
+
+    async fn boot(&self) -> Result<Sandbox, Status> {
+        let made = self.sandboxes().create(boot_request("")).await?;
+        Ok(made.into_inner())
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, Status> {
+        let request = GetSandboxRequest {
+            sandbox_id: id.into(),
+        };
+        Ok(self.sandboxes().get(request).await?.into_inner())
+    }
+
+    async fn listed(&self) -> Vec<String> {
+        let list = self.sandboxes().list(ListSandboxesRequest::default()).await;
+        let sandboxes = list.unwrap().into_inner().sandboxes;
+        sandboxes.into_iter().map(|sandbox| sandbox.id).collect()
+    }
+
+    async fn save(&self, id: &str, name: &str) -> Result<Snapshot, Status> {
+        let request = CreateSnapshotRequest {
+            sandbox_id: id.into(),
+            name: name.into(),
+            ..Default::default()
+        };
+        Ok(self.snapshots().create(request).await?.into_inner())
+    }
+
+    async fn snapshot(&self, reference: &str) -> Result<Snapshot, Status> {
+        let request = GetSnapshotRequest {
+            snapshot: reference.into(),
+        };
+        Ok(self.snapshots().get(request).await?.into_inner())
+    }
+
+    async fn delete(&self, reference: &str) -> Result<(), Status> {
+        let request = DeleteSnapshotRequest {
+            snapshot: reference.into(),
+        };
+        self.snapshots().delete(request).await.map(|_| ())
+    }
+
+    /// A request of the SDKs: the status, and the code in the body.
+    async fn rest(&self, request: &str) -> (u16, String) {
+        let headers = format!("authorization: Bearer {}\r\n", self.secret);
+        let (head, body) = ask(self.gateway, request, &headers, "").await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A session of the SDKs, or the status that refuses it.
+    async fn session(&self, path: &str) -> Result<Socket, u16> {
+        let url = format!("ws://{}{path}", self.gateway);
+        let mut request = url.into_client_request().unwrap();
+        let bearer = format!("Bearer {}", self.secret).parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        // {}
+        let config = "e30=".parse().unwrap();
+        request
+            .headers_mut()
+            .insert("x-deno-sandbox-config", config);
+        let stream = TcpStream::connect(self.gateway).await.unwrap();
+        let connecting = tokio_tungstenite::client_async(request, stream);
+        match tokio::time::timeout(PATIENCE, connecting).await.unwrap() {
+            Ok((socket, _)) => Ok(socket),
+            Err(WebSocketError::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+struct House {
+    host: Host,
+    files: TempDir,
+}
+
+impl House {
+    async fn start() -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let token = files.path().join("token");
+        fs::write(&token, OPERATOR).unwrap();
+        let host = Host::start_with(&options(token.to_str().unwrap())).await;
+        Self { host, files }
+    }
+
+    async fn with(&self, secret: &str) -> Tenant {
+        let tcp = self.host.addresses.iter();
+        let tcp = tcp.filter_map(|address| address.strip_prefix("tcp:"));
+        let url = format!("http://{}", tcp.last().unwrap());
+        let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+        let bearer = format!("Bearer {secret}").parse().unwrap();
+        Tenant {
+            secret: secret.to_owned(),
+            transport: InterceptedService::new(channel, Shows(bearer)),
+            gateway: self.host.gateway.unwrap(),
+        }
+    }
+
+    async fn tenant(&self, request: CreateTokenRequest) -> Tenant {
+        let operator = self.with(OPERATOR).await;
+        self.with(&operator.make(request).await.unwrap()).await
+    }
+}
+
+fn options(token: &str) -> [&str; 6] {
+    [
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--gateway",
+        "127.0.0.1:0",
+        "--token-file",
+        token,
+    ]
+}
+
+fn token(organisation: &str, scopes: &[TokenScope]) -> CreateTokenRequest {
+    CreateTokenRequest {
+        organisation: organisation.into(),
+        scopes: scopes.iter().map(|scope| i32::from(*scope)).collect(),
+        ..Default::default()
+    }
+}
+
+const ALL: &[TokenScope] = &[TokenScope::Sandboxes, TokenScope::Snapshots];
+
+fn is<T>(result: Result<T, Status>, code: Code, why: &str) {
+    match result {
+        Ok(_) => panic!("it was done, instead of {why}"),
+        Err(status) => assert_eq!((status.code(), reason(&status).as_str()), (code, why)),
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_is_not_there() {
+    let house = House::start().await;
+    let acme = house.tenant(token("acme", ALL)).await;
+    let other = house.tenant(token("other", ALL)).await;
+    let id = acme.boot().await.unwrap().id;
+    let own = other.boot().await.unwrap().id;
+    let operators = house.host.boot("").await.unwrap().id;
+    assert_eq!(acme.get(&id).await.unwrap().organisation, "acme");
+    assert_eq!(acme.listed().await, std::slice::from_ref(&id));
+    assert_eq!(other.listed().await, [own]);
+    assert_eq!(house.with(OPERATOR).await.listed().await.len(), 3);
+
+    let not_there = "SANDBOX_NOT_FOUND";
+    is(other.get(&id).await, Code::NotFound, not_there);
+    is(other.get(&operators).await, Code::NotFound, not_there);
+    is(other.save(&id, "").await, Code::NotFound, not_there);
+    let kill = KillSandboxRequest {
+        sandbox_id: id.clone(),
+    };
+    let killed = other.sandboxes().kill(kill.clone()).await;
+    is(killed, Code::NotFound, not_there);
+    let watch = WatchRequest {
+        sandbox_id: id.clone(),
+    };
+    let watched = other.sandboxes().watch(watch).await;
+    is(watched, Code::NotFound, not_there);
+    for request in [
+        format!("DELETE /api/v3/sandbox/{id}"),
+        format!("DELETE /api/v3/sandboxes/{id}"),
+        format!("POST /api/v3/sandbox/{id}/expose/ssh"),
+    ] {
+        let (status, code) = other.rest(&request).await;
+        assert!(
+            status == 404 || code == "NOT_SUPPORTED",
+            "{request}: {status}"
+        );
+    }
+    let connect = format!("/api/v3/sandbox/{id}/connect");
+    assert_eq!(other.session(&connect).await.unwrap_err(), 404);
+    acme.session(&connect).await.unwrap();
+
+    // Nor when it has ended.
+    acme.sandboxes().kill(kill).await.unwrap();
+    is(other.get(&id).await, Code::NotFound, not_there);
+    assert_eq!(acme.get(&id).await.unwrap().end_reason, "killed");
+}
+
+#[tokio::test]
+async fn watchers_hear_of_their_own_alone() {
+    let house = House::start().await;
+    let acme = house.tenant(token("acme", ALL)).await;
+    let other = house.tenant(token("other", ALL)).await;
+    let watched = other.sandboxes().watch(WatchRequest::default()).await;
+    let mut events = watched.unwrap().into_inner();
+    acme.boot().await.unwrap();
+    let own = other.boot().await.unwrap().id;
+    let first = tokio::time::timeout(PATIENCE, events.message()).await;
+    let first = first.unwrap().unwrap().unwrap();
+    assert_eq!(first.sandbox.unwrap().id, own);
+}
+
+#[tokio::test]
+async fn snapshots_have_names_of_their_organisation() {
+    let house = House::start().await;
+    let acme = house.tenant(token("acme", ALL)).await;
+    let other = house.tenant(token("other", ALL)).await;
+    let operator = house.with(OPERATOR).await;
+    let common = house.host.boot("").await.unwrap().id;
+    let common = operator.save(&common, "base").await.unwrap();
+    let id = acme.boot().await.unwrap().id;
+    // As long as there is none of one's own, the name is everybody's.
+    assert_eq!(acme.snapshot("base").await.unwrap().id, common.id);
+    let own = acme.save(&id, "base").await.unwrap();
+    assert_eq!(
+        (own.name.as_str(), own.organisation.as_str()),
+        ("base", "acme")
+    );
+    assert_eq!(acme.snapshot("base").await.unwrap().id, own.id);
+    assert_eq!(other.snapshot("base").await.unwrap().id, common.id);
+    is(
+        acme.save(&id, "base").await,
+        Code::AlreadyExists,
+        "SNAPSHOT_NAME_TAKEN",
+    );
+    is(
+        acme.save(&id, "other:base").await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    );
+
+    let not_there = "SNAPSHOT_NOT_FOUND";
+    for reference in [own.id.as_str(), "acme:base"] {
+        is(other.snapshot(reference).await, Code::NotFound, not_there);
+        is(other.delete(reference).await, Code::NotFound, not_there);
+        let restored = other.sandboxes().create(restore_request(reference)).await;
+        is(restored, Code::NotFound, not_there);
+    }
+    is(acme.snapshot("acme:base").await, Code::NotFound, not_there);
+    assert_eq!(
+        operator.snapshot("acme:base").await.unwrap().name,
+        "acme:base"
+    );
+    let mut snapshots = other.snapshots();
+    let list = snapshots.list(ListSnapshotsRequest::default()).await;
+    let list = list.unwrap().into_inner().snapshots;
+    assert_eq!(
+        list.iter().map(|one| &one.id).collect::<Vec<_>>(),
+        [&common.id]
+    );
+
+    // What is everybody's is the operator's to delete.
+    is(
+        other.delete("base").await,
+        Code::PermissionDenied,
+        "FORBIDDEN",
+    );
+    let restored = other.sandboxes().create(restore_request("base")).await;
+    assert_eq!(restored.unwrap().into_inner().snapshot_id, common.id);
+    acme.delete("base").await.unwrap();
+    assert_eq!(acme.snapshot("base").await.unwrap().id, common.id);
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_scopes() {
+    let house = House::start().await;
+    let user = house.tenant(token("acme", &[TokenScope::Sandboxes])).await;
+    let reader = house.tenant(token("acme", &[TokenScope::Read])).await;
+    let maker = house.tenant(token("acme", &[TokenScope::Tokens])).await;
+    let id = user.boot().await.unwrap().id;
+    reader.get(&id).await.unwrap();
+    assert_eq!(reader.rest("GET /api/v3/sandboxes").await.0, 200);
+
+    let (denied, why) = (Code::PermissionDenied, "FORBIDDEN");
+    is(reader.boot().await, denied, why);
+    is(user.save(&id, "").await, denied, why);
+    is(maker.get(&id).await, denied, why);
+    is(user.known_tokens().await, denied, why);
+    let delete = format!("DELETE /api/v3/sandbox/{id}");
+    assert_eq!(reader.rest(&delete).await, (403, "FORBIDDEN".into()));
+    let connect = format!("/api/v3/sandbox/{id}/connect");
+    assert_eq!(reader.session(&connect).await.unwrap_err(), 403);
+    let mut host = host_client::HostClient::new(user.transport.clone());
+    host.info(InfoRequest {}).await.unwrap();
+    is(host.doctor(DoctorRequest {}).await, denied, why);
+    let mut networks = networks_client::NetworksClient::new(user.transport.clone());
+    let all = networks.watch(WatchNetworkRequest::default()).await;
+    is(all, denied, why);
+
+    // No token makes one that can do more, or that is another organisation's.
+    for request in [
+        token("acme", &[TokenScope::Sandboxes]),
+        token("other", &[TokenScope::Tokens]),
+    ] {
+        is(maker.make(request).await, denied, why);
+    }
+    for bad in [token("acme", &[]), token("", ALL), token("A", ALL)] {
+        let operator = house.with(OPERATOR).await;
+        let refused = operator.make(bad).await;
+        is(refused, Code::InvalidArgument, "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_is_given_back_with_the_sandbox() {
+    let house = House::start().await;
+    let mut request = token("acme", &[TokenScope::Sandboxes, TokenScope::Tokens]);
+    request.quota = Some(TokenQuota {
+        sandboxes: 1,
+        ..Default::default()
+    });
+    let tenant = house.tenant(request).await;
+    // Another token of its own making helps nobody.
+    let child = tenant.make(token("", &[TokenScope::Sandboxes])).await;
+    let child = house.with(&child.unwrap()).await;
+    let id = tenant.boot().await.unwrap().id;
+    let (code, why) = (Code::ResourceExhausted, "QUOTA_EXCEEDED");
+    is(tenant.boot().await, code, why);
+    is(child.boot().await, code, why);
+    let list = tenant.known_tokens().await.unwrap();
+    assert_eq!(
+        (list.len(), list[0].sandboxes, list[1].sandboxes),
+        (2, 1, 0)
+    );
+    assert!(list[0].memory_bytes > 0);
+    house.host.kill(&id).await;
+    house.host.end_of(&id).await;
+    let id = child.boot().await.unwrap().id;
+    is(tenant.boot().await, code, why);
+
+    let operator = house.with(OPERATOR).await;
+    let saved = house.host.boot("").await.unwrap().id;
+    operator.save(&saved, "default").await.unwrap();
+    assert_eq!(
+        tenant
+            .session("/api/v3/sandboxes/create")
+            .await
+            .unwrap_err(),
+        429
+    );
+    house.host.kill(&id).await;
+    house.host.end_of(&id).await;
+    tenant.session("/api/v3/sandboxes/create").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_sessions_and_its_children() {
+    let house = House::start().await;
+    let tenant = house
+        .tenant(token("acme", &[TokenScope::Sandboxes, TokenScope::Tokens]))
+        .await;
+    let child = tenant.make(token("", &[TokenScope::Sandboxes])).await;
+    let child = house.with(&child.unwrap()).await;
+    let bystander = house.tenant(token("acme", ALL)).await;
+    let id = child.boot().await.unwrap().id;
+    let connect = format!("/api/v3/sandbox/{id}/connect");
+    let mut session = child.session(&connect).await.unwrap();
+    session.send(Message::text("{\"hello\":1}")).await.unwrap();
+    let echo = answer(&mut session).await;
+    assert_eq!(echo, Message::text("{\"hello\":1}"));
+
+    let list = tokens_of(&house).await;
+    let revoke = |id: String| async {
+        let operator = house.with(OPERATOR).await;
+        operator.tokens().revoke(RevokeTokenRequest { id }).await
+    };
+    revoke(list[0].id.clone()).await.unwrap();
+    let Message::Close(Some(close)) = answer(&mut session).await else {
+        panic!("it goes on")
+    };
+    assert_eq!(u16::from(close.code), 1008);
+    assert!(close.reason.contains("revoked"), "{}", close.reason);
+    is(child.boot().await, Code::Unauthenticated, "UNAUTHENTICATED");
+    is(
+        tenant.boot().await,
+        Code::Unauthenticated,
+        "UNAUTHENTICATED",
+    );
+    assert_eq!(
+        child.rest("GET /api/v3/sandboxes").await,
+        (401, "INVALID_TOKEN".into())
+    );
+    // The sandbox is the organisation's.
+    bystander.get(&id).await.unwrap();
+    assert_eq!(tokens_of(&house).await.len(), 1);
+    is(
+        revoke(list[0].id.clone()).await,
+        Code::NotFound,
+        "TOKEN_NOT_FOUND",
+    );
+    is(revoke("x".into()).await, Code::NotFound, "TOKEN_NOT_FOUND");
+}
+
+async fn answer(session: &mut Socket) -> Message {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, session.next()).await;
+        match message.unwrap().unwrap().unwrap() {
+            Message::Ping(_) => {}
+            other => return other,
+        }
+    }
+}
+
+async fn tokens_of(house: &House) -> Vec<Token> {
+    let operator = house.with(OPERATOR).await;
+    operator.known_tokens().await.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_outlive_hostd_but_not_their_time_and_are_nowhere_in_the_clear() {
+    let house = House::start().await;
+    let tenant = house.tenant(token("acme", ALL)).await;
+    let mut brief = token("acme", ALL);
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    brief.expires_at = Some(soon.into());
+    let brief = house.tenant(brief).await;
+    brief.boot().await.unwrap();
+    let temp = house.host.crash().await;
+    let secret = tenant.secret.as_bytes();
+    for file in fs::read_dir(temp.path().join("state")).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap_or_default();
+        let found = bytes.windows(secret.len()).any(|window| window == secret);
+        assert!(!found, "{}", path.display());
+    }
+    let file = house.files.path().join("token");
+    let host = Host::start_in(temp, &options(file.to_str().unwrap())).await;
+    let house = House {
+        host,
+        files: house.files,
+    };
+    let tenant = house.with(&tenant.secret).await;
+    let id = tenant.boot().await.unwrap().id;
+    assert_eq!(tenant.get(&id).await.unwrap().organisation, "acme");
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let brief = house.with(&brief.secret).await;
+    is(brief.boot().await, Code::Unauthenticated, "UNAUTHENTICATED");
+}
