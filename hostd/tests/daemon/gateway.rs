@@ -260,19 +260,3 @@ async fn what_is_not_there_or_makes_no_sense_is_told() {
         );
     }
 }
-
-#[tokio::test]
-async fn idle_connections_hold_up_nobody() {
-    let gateway = Gateway::start().await;
-    let mut idle = Vec::new();
-    for _ in 0..500 {
-        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: thaw\r\n")
-            .await
-            .unwrap();
-        idle.push(stream);
-    }
-    let (head, _) = gateway.authorised("GET /api/v2/sandboxes", "").await;
-    assert_eq!(status(&head), 200);
-}

@@ -4,12 +4,14 @@
 #![allow(missing_docs, reason = "test code")]
 
 mod access;
+mod bad_clients;
 mod breaking_off;
 mod capacity;
 mod cli;
 mod fake;
 mod gateway;
 mod host;
+mod house;
 mod ingress;
 mod life;
 mod listing;

@@ -1,5 +1,8 @@
 //! HTTP beside gRPC: connections taken within limits, with TLS or without.
 
+mod answering;
+mod places;
+
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use answering::Answering;
+use places::Places;
 
 /// How long a client may take for a request's head, the idle time before it included.
 const HEAD_TIME: Duration = Duration::from_secs(75);
@@ -94,18 +99,19 @@ impl Listener {
         self.listener
     }
 
-    /// Serves connections, so many at once, until `stopped`. Who comes when all places are taken is let go at once. A connection
-    /// that is upgraded gives its place back, and is its service's own from then on.
+    /// Serves connections, so many at once, until `stopped`. Who comes when all places are taken gets that of whom nothing has
+    /// been heard of for the longest, so that no number of silent clients keeps others out; only when all are being answered is
+    /// the newcomer let go. A connection that is upgraded gives its place back, and is its service's own from then on.
     pub async fn serve<S, B>(self, connections: usize, stopped: CancellationToken, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let places = Arc::new(Semaphore::new(connections));
+        let places = Places::new(connections);
         loop {
             let accepted = tokio::select! {
                 () = stopped.cancelled() => return,
@@ -113,20 +119,24 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    if let Some(place) = places.take() {
                         let peer = Peer {
                             address,
                             secure: self.tls.is_some(),
                         };
-                        let service = Known {
+                        let service = Answering {
                             service: service.clone(),
                             peer,
+                            seat: place.seat(),
                         };
                         let (tls, stopped) = (self.tls.clone(), stopped.clone());
                         tokio::spawn(async move {
                             let answered = answer(stream, tls, service);
-                            stopped.run_until_cancelled(answered).await;
-                            drop(place);
+                            tokio::select! {
+                                () = answered => {}
+                                () = stopped.cancelled() => {}
+                                () = place.wanted() => {}
+                            }
                         });
                     }
                 }
@@ -139,30 +149,12 @@ impl Listener {
     }
 }
 
-/// A service that learns who asks.
-#[derive(Clone)]
-struct Known<S> {
-    service: S,
-    peer: Peer,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Known<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> S::Future {
-        request.extensions_mut().insert(self.peer);
-        self.service.call(request)
-    }
-}
-
 async fn answer<S, B>(stream: TcpStream, tls: Option<Arc<ServerConfig>>, service: S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body + Send + 'static,
+    B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
@@ -187,7 +179,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body + Send + 'static,
+    B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
@@ -209,7 +201,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body + Send + 'static,
+    B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
