@@ -75,7 +75,7 @@ fn path(run: &Path, name: &str) -> io::Result<PathBuf> {
 }
 
 /// The lowest port on which a process or its descendants listen.
-fn listening(pid: u32) -> io::Result<Option<u16>> {
+pub(crate) fn listening(pid: u32) -> io::Result<Option<u16>> {
     let processes: Vec<Process> = all_processes()
         .map_err(io::Error::other)?
         .filter_map(Result::ok)

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Client, Method, Response, StatusCode};
+use reqwest::{Body, Client, Method, Response, StatusCode, Url};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{abortable, blocking};
+use super::{abortable, blocking, deno};
 use crate::connection::read;
 use crate::state::State;
 use crate::streams::{Reader, Writer};
@@ -30,7 +30,7 @@ struct Fetch {
     redirect: Redirect,
     abort_id: Option<u64>,
     body_stream_id: Option<u64>,
-    /// A Deno process that is asked, instead of the network.
+    /// A program that is asked, instead of the network.
     pid: Option<u32>,
 }
 
@@ -43,10 +43,6 @@ enum Redirect {
 
 pub(super) async fn call(state: &State, params: &str) -> Answer {
     let asked: Fetch = read(params)?;
-    if asked.pid.is_some() {
-        let text = "requests to Deno processes are not there yet";
-        return Err(Error::new("NotSupported", text).into());
-    }
     let abort_id = asked.abort_id;
     let body = asked
         .body_stream_id
@@ -72,15 +68,31 @@ async fn send(asked: Fetch, body: Option<Reader>) -> Result<Response, Failure> {
         Redirect::Follow => Policy::limited(MOST_REDIRECTS),
         Redirect::Manual => Policy::none(),
     };
-    let headers = headers(&asked.headers)?;
-    let mut request = client(policy)
-        .await?
-        .request(method, &asked.url)
-        .headers(headers);
+    let mut headers = headers(&asked.headers)?;
+    let url = match asked.pid {
+        None => Url::parse(&asked.url).map_err(|error| Error::type_error(error.to_string()))?,
+        Some(pid) => of_program(&asked.url, pid, &mut headers).await?,
+    };
+    let mut request = client(policy).await?.request(method, url).headers(headers);
     if let Some(body) = body {
         request = request.body(Body::wrap_stream(pieces(body)));
     }
     Ok(request.send().await.map_err(|error| failed(&error))?)
+}
+
+/// Where a program of the sandbox's is asked what a URL says, whichever host and scheme that has.
+async fn of_program(url: &str, pid: u32, headers: &mut HeaderMap) -> Result<Url, Failure> {
+    let no_url = || Error::type_error(format!("{url:?} is no URL"));
+    let mut url = Url::parse(url).map_err(|_| no_url())?;
+    let port = deno::port(pid).await?;
+    let port =
+        port.ok_or_else(|| Error::type_error(format!("process {pid} listens on no port")))?;
+    let host = HeaderValue::try_from(url.authority()).map_err(|_| no_url())?;
+    headers.entry(HOST).or_insert(host);
+    let set = url.set_scheme("http").is_ok()
+        && url.set_host(Some("127.0.0.1")).is_ok()
+        && url.set_port(Some(port)).is_ok();
+    set.then_some(url).ok_or_else(|| no_url().into())
 }
 
 /// A client of one request. It is not kept: a sandbox that is restored from a snapshot has another certificate authority, and

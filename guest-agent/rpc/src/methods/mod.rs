@@ -1,11 +1,13 @@
 //! The procedures, by area.
 
+mod deno;
 mod directories;
 mod environment;
 mod exposing;
 mod fetch;
 pub(crate) mod handles;
 mod info;
+mod launch;
 pub(crate) mod processes;
 mod search;
 mod whole;
@@ -36,7 +38,8 @@ pub(crate) async fn call(state: &State, method: &str, params: &str) -> Answer {
         "exposeHttp" => exposing::call(state, params).await,
         "fetch" => fetch::call(state, params).await,
         "spawnDeno" | "denoHttpWait" | "spawnDenoRepl" | "denoReplClose" | "denoReplEval"
-        | "denoReplCall" | "vscode" | "download" => {
+        | "denoReplCall" => deno::call(state, method, params).await,
+        "vscode" | "download" => {
             Err(Error::new("NotSupported", format!("{method} is not there yet")).into())
         }
         _ => directories::call(method, params).await,

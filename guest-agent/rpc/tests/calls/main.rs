@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "test code")]
 
 mod client;
+mod deno;
 mod environment;
 mod fetch;
 mod files;
