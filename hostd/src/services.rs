@@ -177,6 +177,18 @@ impl Services {
         }
     }
 
+    /// Deletes a snapshot, and what is remembered of it.
+    pub async fn delete_snapshot(
+        &self,
+        caller: &Caller,
+        reference: &str,
+    ) -> crate::error::Result<()> {
+        let id = self.store.delete(caller, reference).await?;
+        self.templates.forget(id.as_str());
+        self.forget_secrets(&id);
+        Ok(())
+    }
+
     /// A snapshot is gone, or was never there: what is remembered of it goes, too.
     pub fn forget_secrets(&self, snapshot: &SnapshotId) {
         if let Some(networks) = &self.networks {

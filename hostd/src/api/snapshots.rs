@@ -111,12 +111,9 @@ impl Snapshots for SnapshotsApi {
     ) -> Response<DeleteSnapshotResponse> {
         let caller = auth::caller(request.extensions())?;
         let services = self.sandboxes.services();
-        let id = services
-            .store
-            .delete(&caller, &request.into_inner().snapshot)
+        services
+            .delete_snapshot(&caller, &request.into_inner().snapshot)
             .await?;
-        services.templates.forget(id.as_str());
-        services.forget_secrets(&id);
         Ok(tonic::Response::new(DeleteSnapshotResponse {}))
     }
 }

@@ -141,16 +141,11 @@ pub fn snapshot(
     name: Option<&SnapshotName>,
 ) -> wire::Snapshot {
     let description = &manifest.description;
-    // As it can be named by.
-    let spelled = |name| match caller.is_operator() {
-        true => SnapshotName::as_str(name),
-        false => SnapshotName::local(name),
-    };
     let created_at = std::time::SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_millis(description.created_at_unix_ms));
     wire::Snapshot {
         id: manifest.id.to_string(),
-        name: name.map_or("", spelled).to_owned(),
+        name: name.map_or("", |name| caller.spells(name)).to_owned(),
         labels: description.labels.clone().into_iter().collect(),
         created_at: created_at.map(Into::into),
         sandbox_id: description.sandbox_id.clone(),

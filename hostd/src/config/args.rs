@@ -82,6 +82,9 @@ pub struct Args {
     /// Where to serve the official Deno Sandbox SDKs (DENO_SANDBOX_ENDPOINT and DENO_DEPLOY_ENDPOINT: http://ADDRESS:PORT)
     #[arg(long, value_name = "ADDRESS:PORT", requires = "token_file")]
     pub gateway: Option<std::net::SocketAddr>,
+    /// The snapshot of sandboxes for which the SDKs name no `root`; it is kept ready from the start
+    #[arg(long, value_name = "SNAPSHOT", default_value = "default")]
+    pub gateway_snapshot: String,
     /// Where requests for what sandboxes expose (`exposeHttp`) come in
     #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["gateway", "ingress_domain"])]
     pub ingress: Option<std::net::SocketAddr>,

@@ -106,6 +106,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Where to serve the Deno Sandbox SDKs.
     pub gateway: Option<SocketAddr>,
+    /// What their sandboxes are made of, if they do not say.
+    pub gateway_snapshot: String,
     /// How sandboxes are reached from outside.
     pub ingress: Option<IngressConfig>,
     /// Where SSH comes in, and where its clients are told to connect to.
@@ -146,6 +148,7 @@ impl Config {
                 pool: args.network_pool,
             },
             gateway: args.gateway,
+            gateway_snapshot: args.gateway_snapshot,
             ingress,
             ssh: args.ssh.zip(args.ssh_host),
             metrics: args.metrics,

@@ -18,8 +18,6 @@ use crate::network::{NetworkLimits, NetworkSpec, SecretSpec};
 use crate::sandbox::spec::{MAX_TIMEOUT, Source, Spec};
 
 const HEADER: &str = "x-deno-sandbox-config";
-/// What a sandbox is restored from when its client names nothing.
-const DEFAULT_SNAPSHOT: &str = "default";
 /// MiB of memory that a client may ask for, as in Deno Sandbox: a sandbox has what its snapshot has.
 const MEMORY: std::ops::RangeInclusive<u64> = 1..=16384;
 
@@ -70,8 +68,8 @@ pub(super) struct Wanted {
     pub(super) session: bool,
 }
 
-/// Reads it. `networks`: whether this host has some.
-pub(super) fn read(headers: &HeaderMap, networks: bool) -> Result<Wanted, ApiError> {
+/// Reads it. `root`: the snapshot, if it names none; `networks`: whether this host has some.
+pub(super) fn read(headers: &HeaderMap, root: &str, networks: bool) -> Result<Wanted, ApiError> {
     let asked = match headers.get(HEADER) {
         None => Asked::default(),
         Some(value) => {
@@ -81,11 +79,11 @@ pub(super) fn read(headers: &HeaderMap, networks: bool) -> Result<Wanted, ApiErr
                 .map_err(|error| ApiError::invalid(format!("{HEADER}: {error}")))?
         }
     };
-    asked.wanted(networks)
+    asked.wanted(root, networks)
 }
 
 impl Asked {
-    fn wanted(self, networks: bool) -> Result<Wanted, ApiError> {
+    fn wanted(self, root: &str, networks: bool) -> Result<Wanted, ApiError> {
         if self
             .volumes
             .as_ref()
@@ -105,7 +103,7 @@ impl Asked {
         let timeout = self.timeout()?;
         let snapshot = self
             .root
-            .map_or(DEFAULT_SNAPSHOT.to_owned(), |root| root.volume);
+            .map_or_else(|| root.to_owned(), |root| root.volume);
         let network = match (&self.allow_net, &self.secrets) {
             // What nobody asked for, a host may be without.
             (None, None) if !networks => None,
@@ -223,7 +221,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let text = STANDARD.encode(config.to_string());
         headers.insert(HEADER, HeaderValue::from_str(&text).unwrap());
-        read(&headers, true)
+        read(&headers, "default", true)
     }
 
     #[test]
@@ -255,7 +253,7 @@ mod tests {
         assert_eq!(network.policy.allow, ["api.openai.com"]);
         assert_eq!(network.policy.fallback, Fallback::Deny);
         assert_eq!(network.secrets.len(), 1);
-        let wanted = read(&HeaderMap::new(), false).unwrap();
+        let wanted = read(&HeaderMap::new(), "default", false).unwrap();
         assert!(wanted.session && wanted.spec.network.is_none());
         let wanted = asked(json!({})).unwrap();
         assert_eq!(

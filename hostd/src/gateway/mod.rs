@@ -10,6 +10,7 @@
 //! | POST `/api/v3/sandbox/{id}/expose/http`, `…/vscode` | gives out a host name for it, if there is an [`ingress`](crate::ingress) |
 //! | POST `/api/v3/sandbox/{id}/expose/ssh` | gives out a user name for it, if there is [`ssh`](crate::ssh) |
 //! | GET `/api/v2/sandboxes`, `/api/v3/sandboxes` | lists them (JavaScript, Python) |
+//! | GET `/api/v2/snapshots`, GET and DELETE `/api/v2/snapshots/{id or slug}` | lists, shows and deletes snapshots |
 //! | all others | say that they are not supported |
 //!
 //! The remote procedures themselves are carried out in the guest (`guest-agent/rpc`): what a client sends there is passed on
@@ -20,8 +21,10 @@ mod config;
 mod error;
 mod lease;
 mod link;
+mod pages;
 mod rest;
 mod server;
 mod session;
+mod snapshots;
 
 pub use server::{Exposure, serve};

@@ -4,23 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::until;
 use super::error::ApiError;
+use super::pages::{self, REGION};
 use super::server::Gateway;
 use crate::api::page;
 use crate::database::Filter;
 use crate::sandbox::record::{Record, State as Life};
 use crate::sandbox::spec::check_labels;
 use crate::tenancy::{Caller, Scope};
-
-/// The region of every sandbox, as their ids say: there is one host.
-const REGION: &str = "loc";
 
 #[derive(Deserialize)]
 pub(super) struct Patch {
@@ -104,29 +102,17 @@ pub(super) async fn list(
     caller.may(Scope::Read)?;
     let labels = labels(&query)?;
     check_labels(&labels)?;
-    // The JavaScript SDK asks for no page, and for no further one.
-    let limit = query.get("limit");
-    let limit = limit.map_or(Ok(page::MAX_SIZE), |limit| limit.parse());
-    let limit = limit.map_err(|_| ApiError::invalid("limit: is no number"))?;
+    let size = pages::size(&query)?;
     let after = page::sandboxes_after(query.get("cursor").map_or("", String::as_str))?;
     let filter = Filter {
         labels,
         states: vec![Life::Creating, Life::Running, Life::Paused],
         ..Filter::default()
     };
-    let page = gateway
-        .sandboxes
-        .list(&caller, filter, after, page::size(limit)?)
-        .await?;
-    let mut headers = HeaderMap::new();
-    if let Some(next) = &page.next {
-        let link = next_page(&uri, &query, &page::sandboxes_token(next));
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            headers.insert(header::LINK, link);
-        }
-    }
-    let all: Vec<_> = page.records.iter().map(shown).collect();
-    Ok((headers, Json(all)).into_response())
+    let page = gateway.sandboxes.list(&caller, filter, after, size).await?;
+    let next = page.next.as_ref().map(page::sandboxes_token);
+    let all = page.records.iter().map(shown).collect();
+    Ok(pages::answer(all, &uri, &query, next))
 }
 
 fn labels(query: &HashMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
@@ -145,20 +131,6 @@ fn labels(query: &HashMap<String, String>) -> Result<BTreeMap<String, String>, A
         labels.extend(read.map_err(|_| ApiError::invalid("labels: are no names with values"))?);
     }
     Ok(labels)
-}
-
-/// `Link`, as both SDKs read it (RFC 8288); they look at the cursor alone.
-fn next_page(uri: &Uri, query: &HashMap<String, String>, cursor: &str) -> String {
-    let mut pairs = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in query.iter().filter(|(name, _)| *name != "cursor") {
-        pairs.append_pair(name, value);
-    }
-    pairs.append_pair("cursor", cursor);
-    format!(
-        "<http://thaw{}?{}>; rel=\"next\"",
-        uri.path(),
-        pairs.finish()
-    )
 }
 
 fn shown(record: &Record) -> Value {

@@ -8,11 +8,13 @@ use axum::routing::{any, delete, get, post};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 
-use super::{auth, rest, session};
+use super::{auth, rest, session, snapshots};
+use crate::error::chain;
 use crate::http::Listener;
 use crate::ingress::Names;
 use crate::sandboxes::Sandboxes;
 use crate::ssh::Users;
+use crate::tenancy::Caller;
 
 /// Connections at a time that do not speak for a sandbox yet, or have asked for something else.
 const CONNECTIONS: usize = 1024;
@@ -40,6 +42,7 @@ pub(super) struct Gateway {
 /// Serves them until hostd has ended all sandboxes: clients hear of the end of theirs.
 pub async fn serve(listener: Listener, sandboxes: Sandboxes, exposure: Exposure) {
     let all_ended = sandboxes.services().all_ended.clone();
+    tokio::spawn(prepare(sandboxes.clone()));
     let gateway = Gateway {
         sandboxes,
         exposure,
@@ -47,6 +50,19 @@ pub async fn serve(listener: Listener, sandboxes: Sandboxes, exposure: Exposure)
     };
     let service = TowerToHyperService::new(routes(gateway));
     listener.serve(CONNECTIONS, all_ended, service).await;
+}
+
+/// Loads what most sandboxes will come from: the SDKs wait for the first of them no longer than for any other.
+async fn prepare(sandboxes: Sandboxes) {
+    let services = sandboxes.services();
+    let name = &services.config.gateway_snapshot;
+    let loaded = async {
+        let snapshot = services.store.find(&Caller::operator(), name).await?;
+        services.templates.get(&snapshot).await
+    };
+    if let Err(error) = loaded.await {
+        tracing::warn!(snapshot = %name, error = %chain(&error), "--gateway-snapshot is not ready");
+    }
 }
 
 fn routes(gateway: Gateway) -> Router {
@@ -64,6 +80,11 @@ fn routes(gateway: Gateway) -> Router {
         .route("/api/v3/sandbox/{id}/expose/ssh", post(rest::expose_ssh))
         .route("/api/v3/sandboxes", get(rest::list))
         .route("/api/v2/sandboxes", get(rest::list))
+        .route("/api/v2/snapshots", get(snapshots::list))
+        .route(
+            "/api/v2/snapshots/{reference}",
+            get(snapshots::get).delete(snapshots::delete),
+        )
         .fallback(rest::unsupported)
         .layer(from_fn_with_state(gateway.clone(), auth::guard))
         .with_state(gateway)

@@ -40,8 +40,12 @@ pub(super) async fn create(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
     caller.may(Scope::Sandboxes)?;
-    let networks = gateway.sandboxes.services().networks.is_some();
-    let wanted = config::read(&headers, networks)?;
+    let services = gateway.sandboxes.services();
+    let (root, networks) = (
+        &services.config.gateway_snapshot,
+        services.networks.is_some(),
+    );
+    let wanted = config::read(&headers, root, networks)?;
     let place = place(&gateway)?;
     let session = wanted.session;
     let record = gateway.sandboxes.create(&caller, wanted.spec).await?;

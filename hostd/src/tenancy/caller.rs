@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use snapshots::SnapshotName;
+
 use super::quota::Held;
 use super::tokens::Known;
 use super::{Organisation, Scope, TokenId};
@@ -72,6 +74,14 @@ impl Caller {
         self.is_operator()
             .then_some(())
             .ok_or(Error::Forbidden { need })
+    }
+
+    /// A snapshot's name as the caller can use it: the operator sees whose it is.
+    pub fn spells<'a>(&self, name: &'a SnapshotName) -> &'a str {
+        match self.is_operator() {
+            true => name.as_str(),
+            false => name.local(),
+        }
     }
 
     /// Takes from the caller's quota what a sandbox with so much memory needs.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use protocol::hostd::v1::CreateSnapshotRequest;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,6 +187,74 @@ async fn sandboxes_are_listed_in_pages_and_ended() {
         moved.abs_diff(u64::try_from(at).unwrap()) < 1000,
         "{moved} {at}"
     );
+}
+
+#[tokio::test]
+async fn snapshots_are_listed_in_pages_found_and_deleted() {
+    let gateway = Gateway::start().await;
+    let id = gateway.host.boot("").await.unwrap().id;
+    let mut made = Vec::new();
+    for name in ["one", "two", "other"] {
+        let request = CreateSnapshotRequest {
+            sandbox_id: id.clone(),
+            name: name.into(),
+            ..Default::default()
+        };
+        let taken = gateway.host.snapshots().create(request).await.unwrap();
+        made.push(taken.into_inner().id);
+    }
+    let (head, first) = gateway
+        .authorised("GET /api/v2/snapshots?limit=2", "")
+        .await;
+    let slugs = |page: &Value| -> Vec<String> {
+        let all = page.as_array().unwrap().iter();
+        all.map(|one| one["slug"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        (status(&head), slugs(&first)),
+        (200, vec!["other".into(), "two".into()])
+    );
+    let cursor = made.get(1).unwrap();
+    assert!(
+        head.contains(&format!("limit=2&cursor={cursor}>; rel=\"next\"")),
+        "{head}"
+    );
+    let next = format!("GET /api/v2/snapshots?limit=2&cursor={cursor}");
+    let (head, rest) = gateway.authorised(&next, "").await;
+    assert_eq!(
+        (head.contains("link: "), slugs(&rest)),
+        (false, vec!["one".into()])
+    );
+    let (_, found) = gateway
+        .authorised("GET /api/v2/snapshots?search=tw", "")
+        .await;
+    assert_eq!(slugs(&found), ["two"]);
+
+    for reference in ["one", made[0].as_str()] {
+        let (_, one) = gateway
+            .authorised(&format!("GET /api/v2/snapshots/{reference}"), "")
+            .await;
+        assert_eq!(
+            (&one["id"], &one["slug"]),
+            (&made[0].clone().into(), &"one".into())
+        );
+        assert_eq!(
+            (&one["isBootable"], &one["region"]),
+            (&true.into(), &"loc".into())
+        );
+        assert!(one["allocatedSize"].as_u64().unwrap() > 0);
+        assert_eq!(one["volume"]["id"], id.as_str());
+    }
+    let delete = "DELETE /api/v2/snapshots/one";
+    assert_eq!(status(&gateway.authorised(delete, "").await.0), 204);
+    for request in [delete, "GET /api/v2/snapshots/one"] {
+        let (head, error) = gateway.authorised(request, "").await;
+        assert_eq!(
+            (status(&head), &error["code"]),
+            (404, &"SNAPSHOT_NOT_FOUND".into())
+        );
+    }
 }
 
 #[tokio::test]
