@@ -90,11 +90,11 @@ pub fn fetch_python(package: &str, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a package of npm and what it needs below `node_modules` in a directory. Nothing of it is run.
+/// Puts packages of npm and what they need below `node_modules` in a directory. Nothing of it is run.
 ///
 /// # Errors
 /// When they cannot be had.
-pub fn fetch_javascript(package: &str, directory: &Path) -> Result<()> {
+pub fn fetch_javascript(packages: &[&str], directory: &Path) -> Result<()> {
     ensure(NPM)?;
     std::fs::create_dir_all(directory)?;
     let mut install = Command::new("npm");
@@ -106,7 +106,7 @@ pub fn fetch_javascript(package: &str, directory: &Path) -> Result<()> {
         "--ignore-scripts",
         "--prefix",
     ]);
-    images::command::run(install.arg(directory).arg(package))?;
+    images::command::run(install.arg(directory).args(packages))?;
     Ok(())
 }
 

@@ -12,23 +12,13 @@ use tests::Result;
 use crate::packages;
 
 /// Procedures that say that they are not there yet.
-const PROCEDURES_TO_COME: &[&str] = &[
-    "denoHttpWait",
-    "denoReplCall",
-    "denoReplClose",
-    "denoReplEval",
-    "download",
-    "spawnDeno",
-    "spawnDenoRepl",
-    "vscode",
-];
+const PROCEDURES_TO_COME: &[&str] = &["download", "vscode"];
 /// Routes below which nothing is supported.
 const ROUTES_TO_COME: &[&str] = &[
     "/api/v2/apps",
     "/api/v2/layers",
     "/api/v2/revisions",
     "/api/v2/sandboxes/{}/deploy",
-    "/api/v2/snapshots",
     "/api/v2/volumes",
     "/api/v3/sandbox/{}/expose/vscode",
 ];

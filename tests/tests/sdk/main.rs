@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod coverage;
+mod deno;
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use tests::host::HostOptions;
 use tests::measure::eventually;
 use tests::products::Products;
+use tests::thaw::Thaw;
 use tests::world::World;
 use tests::{Host, Result, suite};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -30,6 +32,8 @@ suite!(
     what_is_exposed,
     by_ssh,
     tokens_and_nonsense,
+    denos_programs,
+    snapshots,
     every_call_is_covered,
 );
 
@@ -71,6 +75,8 @@ struct Beside {
     ingress: SocketAddr,
     /// The token, and the ingress' certificate.
     files: TempDir,
+    /// Variables with tokens of organisations.
+    tokens: Vec<(&'static str, String)>,
 }
 
 /// Starts a host with a gateway, an ingress, SSH and networks.
@@ -95,11 +101,13 @@ async fn start() -> Result<Arc<Host>> {
     let host = Host::start(options).await?;
     // The SDK waits for no handshake longer than ten seconds, which the first restore may take where all is emulated.
     host.create().await?.kill().await?;
+    deno::snapshot(&host).await?;
     let beside = Beside {
         world,
         address,
         ingress,
         files,
+        tokens: tokens(&host).await?,
     };
     ensure!(BESIDE.set(beside).is_ok(), "there is one already");
     Ok(host)
@@ -156,6 +164,7 @@ impl Gateway {
                 "THAW_CERTIFICATE",
                 self.beside.files.path().join(CERTIFICATE),
             )
+            .envs(self.beside.tokens.iter().map(|(name, token)| (name, token)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -227,6 +236,26 @@ impl Gateway {
         );
         Ok(())
     }
+}
+
+/// Tokens that the command line makes.
+async fn tokens(host: &Arc<Host>) -> Result<Vec<(&'static str, String)>> {
+    let thaw = Thaw::new(host)?;
+    let mut tokens = Vec::new();
+    for (name, options) in [
+        ("THAW_ACME", "--organisation acme --max-sandboxes 1"),
+        ("THAW_READER", "--organisation acme --scope read"),
+        ("THAW_OTHER", "--organisation other"),
+    ] {
+        let mut arguments = vec!["token", "create"];
+        arguments.extend(options.split(' '));
+        let made = thaw.output(&arguments).await?;
+        ensure!(made.code == Some(0), "{}", made.stderr);
+        tokens.push((name, made.stdout.trim().to_owned()));
+    }
+    let listed = thaw.output(&["token", "ls"]).await?.stdout;
+    ensure!(listed.contains("0 of 1"), "{listed}");
+    Ok(tokens)
 }
 
 /// An ingress with a certificate of its own, which is kept in `files`.
@@ -359,7 +388,12 @@ async fn tokens_and_nonsense(host: Arc<Host>) -> Result {
     let mut refused = refused;
     let output = refused.output().await?;
     ensure!(output.status.success(), "{}", text(&output.stderr));
-    gateway.run(&[script!("python", "nonsense.py")]).await?;
+    gateway
+        .run(&[
+            script!("python", "tokens.py"),
+            script!("python", "nonsense.py"),
+        ])
+        .await?;
     gateway
         .run(&[
             script!("python", "hosting.py"),
@@ -370,6 +404,28 @@ async fn tokens_and_nonsense(host: Arc<Host>) -> Result {
     let log = gateway.host.log_tail();
     ensure!(!log.contains("panicked"), "{log}");
     Ok(())
+}
+
+async fn denos_programs(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
+    gateway
+        .run(&[
+            script!("python", "deno.py"),
+            script!("javascript", "deno.mjs"),
+        ])
+        .await?;
+    gateway.becomes(0).await
+}
+
+/// The last that need the snapshot with Deno: it is deleted here.
+async fn snapshots(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
+    gateway
+        .run(&[
+            script!("python", "snapshots.py"),
+            script!("javascript", "snapshots.mjs"),
+        ])
+        .await
 }
 
 /// After the others: it is about what they called.

@@ -23,7 +23,7 @@ async def refused(name, call, *words):
 
 
 async def main():
-    for area in ("apps", "layers", "revisions", "timelines", "volumes", "snapshots"):
+    for area in ("apps", "layers", "revisions", "timelines", "volumes"):
         methods = inspect.getmembers(getattr(sdk, area), inspect.ismethod)
         methods += [(name, method) for name, method in inspect.getmembers(getattr(sdk, area), inspect.isasyncgenfunction)]
         for name, method in dict(methods).items():
@@ -34,8 +34,9 @@ async def main():
             named = {p.name: "x" for p in given if p.default is p.empty and p.kind is p.KEYWORD_ONLY}
             await refused(f"{area}.{name}", lambda: method(*["some-id" for _ in needed], **named), "NOT_SUPPORTED")
     async with sdk.sandbox.create() as sandbox:
-        await refused("deno.run", lambda: sandbox.deno.run(code="1"), "spawnDeno is not there yet")
-        await refused("deno.eval", lambda: sandbox.deno.eval("1"), "spawnDenoRepl is not there yet")
+        # The default image is without Deno.
+        await refused("deno.run", lambda: sandbox.deno.run(code="1"), "no program `deno`")
+        await refused("deno.eval", lambda: sandbox.deno.eval("1"), "no program `deno`")
         await refused("deno.deploy", lambda: sandbox.deno.deploy("some-app", entrypoint="main.ts"), "501")
         # It asks the sandbox to write to the client's disk.
         await refused("fs.download", lambda: sandbox.fs.download("/tmp/x", "/tmp/y"), "download is not there yet")
