@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     host::Host,
-    products::{Products, Set},
+    products::{self, Products, Set},
 };
 
 /// Products that were brought to a host.
@@ -56,6 +56,16 @@ impl Deployment {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect()
     }
+}
+
+/// Puts the SDKs on a host; the variable that says where they are.
+///
+/// # Errors
+/// When they cannot be had.
+pub fn sdks(host: &Host) -> Result<(String, String)> {
+    let set: Set = vec![("packages".to_owned(), products::sdks()?)];
+    let directory = format!("{}/packages", host.shelve(&set)?);
+    Ok(("THAW_SDK_PACKAGES".to_owned(), directory))
 }
 
 /// Each file under its own name.

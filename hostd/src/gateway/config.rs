@@ -18,8 +18,12 @@ use crate::network::{NetworkLimits, NetworkSpec, SecretSpec};
 use crate::sandbox::spec::{MAX_TIMEOUT, Source, Spec};
 
 const HEADER: &str = "x-deno-sandbox-config";
-/// MiB of memory that a client may ask for, as in Deno Sandbox: a sandbox has what its snapshot has.
+/// MiB of memory that a client may ask for.
 const MEMORY: std::ops::RangeInclusive<u64> = 1..=16384;
+/// What the Python SDK asks for when its user asks for nothing.
+const NO_WISH: u64 = 1280;
+/// Memory is given in steps of so many MiB.
+const MEMORY_STEP: u64 = 2;
 
 /// As the SDKs write it; each of them some of it.
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +70,10 @@ pub(super) struct Wanted {
     pub(super) spec: Spec,
     /// Whether it ends when its client goes.
     pub(super) session: bool,
+    /// What it is to have at least.
+    pub(super) memory_bytes: Option<u64>,
+    /// Whether the client named what it is made of.
+    pub(super) rooted: bool,
 }
 
 /// Reads it. `root`: the snapshot, if it names none; `networks`: whether this host has some.
@@ -101,6 +109,9 @@ impl Asked {
             return Err(ApiError::invalid("memory: is not from 1 to 16384 MiB"));
         }
         let timeout = self.timeout()?;
+        let wish = self.memory_mb.filter(|mb| *mb != NO_WISH);
+        let memory_bytes = wish.map(|mb| mb.next_multiple_of(MEMORY_STEP) << 20);
+        let rooted = self.root.is_some();
         let snapshot = self
             .root
             .map_or_else(|| root.to_owned(), |root| root.volume);
@@ -111,6 +122,8 @@ impl Asked {
         };
         Ok(Wanted {
             session: timeout.is_none(),
+            memory_bytes,
+            rooted,
             spec: Spec {
                 source: Source::Snapshot(snapshot),
                 labels: self.labels.unwrap_or_default(),

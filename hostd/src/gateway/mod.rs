@@ -21,6 +21,7 @@ mod config;
 mod error;
 mod lease;
 mod link;
+mod memory;
 mod pages;
 mod rest;
 mod server;

@@ -18,6 +18,7 @@ use super::config;
 use super::error::ApiError;
 use super::lease::Lease;
 use super::link::{self, MAX_MESSAGE, Receiver, Sender};
+use super::memory;
 use super::server::Gateway;
 use crate::tenancy::{Caller, Scope};
 
@@ -45,7 +46,8 @@ pub(super) async fn create(
         &services.config.gateway_snapshot,
         services.networks.is_some(),
     );
-    let wanted = config::read(&headers, root, networks)?;
+    let mut wanted = config::read(&headers, root, networks)?;
+    memory::fit(services, &caller, &mut wanted).await?;
     let place = place(&gateway)?;
     let session = wanted.session;
     let record = gateway.sandboxes.create(&caller, wanted.spec).await?;

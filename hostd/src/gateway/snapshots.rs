@@ -83,12 +83,12 @@ fn shown(caller: &Caller, manifest: &Manifest, name: Option<&SnapshotName>) -> V
         "id": manifest.id.as_str(),
         "slug": name.map_or(manifest.id.as_str(), |name| caller.spells(name)),
         "region": REGION,
-        "allocatedSize": manifest.stored_bytes(),
+        "allocated_size": manifest.stored_bytes(),
         // Memory and all: it is a running machine that was saved.
-        "flattenedSize": machine.memory_bytes.saturating_add(disks),
-        "isBootable": true,
+        "flattened_size": machine.memory_bytes.saturating_add(disks),
+        "is_bootable": true,
         // What it was taken of.
         "volume": {"id": description.sandbox_id, "slug": description.image.name},
-        "baseSnapshot": null,
+        "base_snapshot": null,
     })
 }

@@ -240,10 +240,10 @@ async fn snapshots_are_listed_in_pages_found_and_deleted() {
             (&made[0].clone().into(), &"one".into())
         );
         assert_eq!(
-            (&one["isBootable"], &one["region"]),
+            (&one["is_bootable"], &one["region"]),
             (&true.into(), &"loc".into())
         );
-        assert!(one["allocatedSize"].as_u64().unwrap() > 0);
+        assert!(one["allocated_size"].as_u64().unwrap() > 0);
         assert_eq!(one["volume"]["id"], id.as_str());
     }
     let delete = "DELETE /api/v2/snapshots/one";

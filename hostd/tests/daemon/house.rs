@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use protocol::hostd::v1::sandboxes_client::SandboxesClient;
 use protocol::hostd::v1::snapshots_client::SnapshotsClient;
 use protocol::hostd::v1::tokens_client::TokensClient;
@@ -124,12 +125,16 @@ impl Tenant {
 
     /// A session of the SDKs, or the status that refuses it.
     pub async fn session(&self, path: &str) -> Result<Socket, u16> {
+        self.session_of(path, "{}").await
+    }
+
+    /// The same with a configuration.
+    pub async fn session_of(&self, path: &str, config: &str) -> Result<Socket, u16> {
         let url = format!("ws://{}{path}", self.gateway);
         let mut request = url.into_client_request().unwrap();
         let bearer = format!("Bearer {}", self.secret).parse().unwrap();
         request.headers_mut().insert("authorization", bearer);
-        // {}
-        let config = "e30=".parse().unwrap();
+        let config = BASE64_STANDARD.encode(config).parse().unwrap();
         request
             .headers_mut()
             .insert("x-deno-sandbox-config", config);

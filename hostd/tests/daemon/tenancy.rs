@@ -225,6 +225,37 @@ async fn a_quota_is_given_back_with_the_sandbox() {
 }
 
 #[tokio::test]
+async fn a_session_has_the_memory_that_it_asks_for() {
+    let house = House::start().await;
+    let tenant = house.tenant(token("acme", ALL)).await;
+    let saved = house.host.boot("").await.unwrap();
+    let operator = house.with(OPERATOR).await;
+    operator.save(&saved.id, "default").await.unwrap();
+    let mib = saved.memory_bytes >> 20;
+    for (config, mib) in [
+        ("{}".to_owned(), mib),
+        // What the Python SDK sends when nobody asks.
+        (r#"{"memory_mb": 1280}"#.to_owned(), mib),
+        (r#"{"memory_mb": 1}"#.to_owned(), mib),
+        (format!(r#"{{"memory_mb": {}}}"#, mib + 1), mib + 2),
+    ] {
+        let session = tenant.session_of("/api/v3/sandboxes/create", &config).await;
+        let ids = tenant.listed().await;
+        assert_eq!(ids.len(), 1);
+        let sandbox = tenant.get(&ids[0]).await.unwrap();
+        assert_eq!(sandbox.memory_bytes >> 20, mib, "{config}");
+        drop(session.unwrap());
+        house.host.end_of(&ids[0]).await;
+    }
+    let config = format!(
+        r#"{{"memory_mb": {}, "root": {{"volume": "default"}}}}"#,
+        mib + 1
+    );
+    let refused = tenant.session_of("/api/v3/sandboxes/create", &config).await;
+    assert_eq!(refused.unwrap_err(), 400);
+}
+
+#[tokio::test]
 async fn a_revoked_token_ends_its_sessions_and_its_children() {
     let house = House::start().await;
     let tenant = house

@@ -33,6 +33,7 @@ suite!(
     by_ssh,
     tokens_and_nonsense,
     denos_programs,
+    abrupt_ends,
     snapshots,
     every_call_is_covered,
 );
@@ -414,6 +415,12 @@ async fn denos_programs(host: Arc<Host>) -> Result {
             script!("javascript", "deno.mjs"),
         ])
         .await?;
+    gateway.becomes(0).await
+}
+
+async fn abrupt_ends(host: Arc<Host>) -> Result {
+    let gateway = Gateway::of(host)?;
+    gateway.run(&[script!("python", "abrupt.py")]).await?;
     gateway.becomes(0).await
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use super::demo;
 use crate::{
     cargo::{self, TestProgram},
-    deployment::Deployment,
+    deployment::{self, Deployment},
     exec::{self, Call, signals},
     host::Host,
     lease::Lease,
@@ -27,9 +27,8 @@ const NATIVE: &[&str] = &["edges"];
 /// The test program that runs on the image `clients`, and the variable by which it finds it.
 const ON_CLIENTS: &str = "tests-clients";
 const CLIENT_IMAGES: &str = "THAW_CLIENT_IMAGES";
-/// The test program that runs the SDKs on the host, and the variable by which it finds them.
+/// The test program that runs the SDKs on the host.
 const ON_SDK: &str = "tests-sdk";
-const SDK_PACKAGES: &str = "THAW_SDK_PACKAGES";
 /// How often an emulated host may hang before the tests give up.
 const MAX_RESTARTS: u32 = 2;
 
@@ -218,11 +217,7 @@ fn run_on(
         .iter()
         .any(|(name, _)| name == ON_SDK)
     {
-        let set: Set = vec![("packages".to_owned(), products::sdks()?)];
-        variables.push((
-            SDK_PACKAGES.to_owned(),
-            format!("{}/packages", host.shelve(&set)?),
-        ));
+        variables.push(deployment::sdks(host)?);
     }
     while let Some((name, _)) = selection.programs.get(*done) {
         let title = format!("end-to-end tests: {name}");

@@ -20,7 +20,15 @@ pub use sdks::get as sdks;
 pub type Set = Vec<(String, PathBuf)>;
 
 /// Programs that run on a host.
-const PROGRAMS: &[&str] = &["hostd", "thaw", "vmm", "images", "bench-restore", "world"];
+const PROGRAMS: &[&str] = &[
+    "hostd",
+    "thaw",
+    "vmm",
+    "images",
+    "bench-restore",
+    "bench-sdk",
+    "world",
+];
 
 /// Static programs, which run in guests. Each is a package of that name.
 const GUEST_PROGRAMS: &[&str] = &["guest-agent", "fake-agent"];

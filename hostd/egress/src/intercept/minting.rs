@@ -52,7 +52,7 @@ async fn ask(oauth2: OAuth2, value: SecretValue, common: Common) -> Result<Grant
     let scope = Scope::new();
     let pool = Pool::new(Common { outside, ..common }, true, scope.0.clone());
     let target = oauth2.spec().endpoint.target();
-    let sent = pool.send(target, Protocol::Http1, request).await;
+    let sent = pool.send(target, Protocol::Http1, Box::new(request)).await;
     let (answer, _) = sent.map_err(|error| {
         // The details are for whoever named the endpoint, and not for the guest.
         tracing::warn!(endpoint = %oauth2.spec().endpoint, %error, "no answer of a token endpoint");

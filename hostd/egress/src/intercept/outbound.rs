@@ -80,7 +80,7 @@ pub(super) async fn request(
     rewriting: &mut Rewriting,
     common: &Common,
     record: &mut Record,
-) -> Result<Request<Body>, Problem> {
+) -> Result<Box<Request<Body>>, Problem> {
     let BodyPlan { transform, signing } = plan;
     let read = signing
         .as_ref()
@@ -103,7 +103,9 @@ pub(super) async fn request(
         rewriting.sign(&mut head, signing, signed.as_deref().filter(|_| read))?;
     }
     record.count_secrets();
-    Ok(Request::from_parts(head, body.metered(record.up.clone())))
+    // From here on it is handed from one to the next.
+    let body = body.metered(record.up.clone());
+    Ok(Box::new(Request::from_parts(head, body)))
 }
 
 /// A body of which a signature is made, and the bytes of it.

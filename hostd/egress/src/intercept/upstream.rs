@@ -90,7 +90,7 @@ impl Pool {
         &self,
         target: &Target,
         protocol: Protocol,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> Result<Answer, UpstreamError> {
         let again = repeatable(&request);
         let request = match self.kept(target).await {
@@ -100,7 +100,7 @@ impl Pool {
                 Err(Unsent {
                     request: Some(request),
                     ..
-                }) => *request,
+                }) => request,
                 Err(Unsent {
                     ended: true, error, ..
                 }) => again.ok_or(UpstreamError::Http(error))?,
@@ -130,10 +130,10 @@ impl Pool {
         &self,
         mut client: Client,
         target: &Target,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> Result<Answer, Unsent> {
         let address = client.address;
-        match client.send(request).await {
+        match client.send(*request).await {
             Ok(response) => {
                 if client.protocol() == Protocol::Http1 {
                     self.keep(target, client);
@@ -261,7 +261,7 @@ fn handshake_error(error: io::Error) -> UpstreamError {
 }
 
 /// A copy of a request that may be sent twice.
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+fn repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
     let safe = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
@@ -275,5 +275,5 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+    Some(Box::new(copy))
 }

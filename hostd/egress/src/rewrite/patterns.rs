@@ -25,6 +25,8 @@ pub(super) struct Patterns {
     /// In alphabetical order, each with its index. Those that begin alike are side by side, and the shorter ones first:
     /// what begins like the bytes at a place is a range, which each byte more makes smaller.
     sorted: Vec<(Zeroizing<Vec<u8>>, usize)>,
+    /// The length of the shortest.
+    shortest: usize,
     by_start: HashMap<[u8; SHORTEST], Range<usize>>,
     /// Which two bytes begin a text, a bit for each pair; and which byte.
     starts: Box<[u64]>,
@@ -54,6 +56,11 @@ impl Patterns {
             starts: vec![0; PAIRS / BITS].into_boxed_slice(),
             firsts: [false; 256],
             beginnings: searcher(&sorted),
+            shortest: sorted
+                .iter()
+                .map(|(text, _)| text.len())
+                .min()
+                .unwrap_or(usize::MAX),
             sorted,
         };
         patterns.note_starts();
@@ -78,6 +85,10 @@ impl Patterns {
 
     /// The first place in `bytes` where something is: the longest text there. `last`: nothing follows.
     pub(super) fn find(&self, bytes: &[u8], last: bool) -> Option<(usize, Found)> {
+        // As most values of headers are.
+        if last && bytes.len() < self.shortest {
+            return None;
+        }
         let mut from = 0;
         while let Some(at) = self.candidate(bytes, from) {
             if let Some(found) = self.at(bytes.get(at..).unwrap_or_default(), last) {

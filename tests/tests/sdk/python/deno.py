@@ -27,15 +27,14 @@ with sdk.sandbox.create(root="deno") as sandbox:
     check(process.wait()["code"], 1)
 
     # A server of Deno's: waited for, and asked.
-    process = sandbox.deno.run(
+    with sandbox.deno.run(
         code="Deno.serve({ port: 0 }, async (r) => new Response(`${r.method} ${new URL(r.url).pathname} ${await r.text()}`))",
         stdout="null",
         stderr="null",
-    )
-    check(process.wait_http_ready(), True)
-    response = process.fetch("https://example.com/some/where?x")
-    check((response.status_code, response.is_success), (200, True))
-    process.kill()
+    ) as process:
+        check(process.wait_http_ready(), True)
+        response = process.fetch("https://example.com/some/where?x")
+        check((response.status_code, response.is_success), (200, True))
 
     # Values go in and come out.
     check(sandbox.deno.eval("1 + 1"), 2)

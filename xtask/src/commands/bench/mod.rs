@@ -13,7 +13,7 @@ use crate::{paths, progress};
 /// Measure something; print a table and write it as JSON.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// What to measure: restore (where VMs can run), egress (here).
+    /// What to measure: restore, sdk (where VMs can run), egress (here).
     name: String,
     /// Where the JSON goes [default: bench-NAME.json in the cache].
     #[arg(long, value_name = "FILE")]
@@ -36,9 +36,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         None => paths::cache()?.join(format!("bench-{}.json", arguments.name)),
     };
     let measure = match arguments.name.as_str() {
-        "restore" => on_host::run,
+        "restore" | "sdk" => on_host::run,
         "egress" => on_network::run,
-        other => bail!("there is no bench {other:?}; there are restore and egress"),
+        other => bail!("there is no bench {other:?}; there are restore, sdk and egress"),
     };
     let status = measure(&arguments, &json)?;
     if status == 0 {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Arguments;
 use crate::{
-    deployment::Deployment,
+    deployment::{self, Deployment},
     exec::{self, Call},
     lease::Lease,
     products, snapshot,
@@ -24,9 +24,13 @@ pub fn run(arguments: &Arguments, json: &Path) -> Result<u8> {
     let remote = format!("{}/{program}.json", host.scratch());
     let mut command: Vec<OsString> = vec![program.into(), "--json".into(), (&remote).into()];
     command.extend(arguments.arguments.iter().cloned());
+    let mut variables = deployment.variables(Some(&snapshots));
+    if arguments.name == "sdk" {
+        variables.push(deployment::sdks(host)?);
+    }
     let call = Call {
         path: std::slice::from_ref(&deployment.programs),
-        variables: &deployment.variables(Some(&snapshots)),
+        variables: &variables,
         command: &command,
     };
     let status = exec::run(host, &call)?;
