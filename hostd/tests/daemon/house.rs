@@ -163,9 +163,9 @@ impl House {
     }
 
     pub async fn with(&self, secret: &str) -> Tenant {
-        let tcp = self.host.addresses.iter();
-        let tcp = tcp.filter_map(|address| address.strip_prefix("tcp:"));
-        let url = format!("http://{}", tcp.last().unwrap());
+        let mut addresses = self.host.addresses.iter();
+        let tcp = addresses.find_map(|address| address.strip_prefix("tcp:"));
+        let url = format!("http://{}", tcp.unwrap());
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
         let bearer = format!("Bearer {secret}").parse().unwrap();
         Tenant {
