@@ -118,6 +118,53 @@ async fn damaged_snapshots_are_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn tokens_are_made_listed_and_revoked() {
+    let host = Host::start().await;
+    let socket = socket(host.temp.path());
+    let text = |output: Output| {
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), said.trim().to_owned())
+    };
+    let create = ["token", "create", "--organisation", "acme", "--name", "ci"];
+    let limits = [
+        "--max-sandboxes",
+        "3",
+        "--max-memory",
+        "2G",
+        "--expires-in",
+        "1h",
+    ];
+    let (made, secret) = text(output(&socket, &[&create[..], &limits[..]].concat()).await);
+    assert!(made && secret.starts_with("ddo_") && secret.len() == 72);
+    let (_, table) = text(output(&socket, &["token", "ls"]).await);
+    let row = table.lines().nth(1).unwrap();
+    for word in ["acme", "ci", "sandboxes,snapshots", "0 of 3", "of 2"] {
+        assert!(row.contains(word), "{word}: {row}");
+    }
+    assert!(!table.contains(&secret));
+    let (_, json) = text(output(&socket, &["--json", "token", "ls"]).await);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json[0]["quota"]["sandboxes"], &json[0]["parent"]),
+        (&3.into(), &().into())
+    );
+    let id = json[0]["id"].as_str().unwrap();
+    assert!(text(output(&socket, &["token", "revoke", id]).await).0);
+    assert!(!text(output(&socket, &["token", "revoke", id]).await).0);
+    assert_eq!(
+        text(output(&socket, &["token", "ls"]).await)
+            .1
+            .lines()
+            .count(),
+        1
+    );
+    // Whose it is has to be said by the operator.
+    let nobodys = output(&socket, &["token", "create"]).await;
+    let told = String::from_utf8(nobodys.stderr).unwrap();
+    assert!(told.contains("organisation"), "{told}");
+}
+
+#[tokio::test]
 async fn the_doctor_says_that_there_is_no_hostd() {
     let examined = output(Path::new("/no/such"), &["doctor"]).await;
     assert_eq!(examined.status.code(), Some(1));
