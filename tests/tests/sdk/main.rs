@@ -412,6 +412,7 @@ async fn denos_programs(host: Arc<Host>) -> Result {
     gateway
         .run(&[
             script!("python", "deno.py"),
+            script!("python", "sockets.py"),
             script!("javascript", "deno.mjs"),
         ])
         .await?;
