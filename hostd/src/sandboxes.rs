@@ -55,9 +55,11 @@ impl Sandboxes {
         let full = |_| Error::Capacity {
             limit: self.services.config.max_sandboxes,
         };
-        let permit = self.places.clone().try_acquire_owned().map_err(full)?;
+        // The host's places come last, so that nobody holds one who may not have it.
+        let mut held = caller.take()?;
         let plan = Plan::resolve(&self.services, caller, &spec).await?;
-        let held = caller.take(plan.memory_bytes)?;
+        held.take_memory(plan.memory_bytes)?;
+        let permit = self.places.clone().try_acquire_owned().map_err(full)?;
         let id = SandboxId::generate();
         let hostname = spec.hostname.unwrap_or_else(|| id.hostname());
         let network = spec
@@ -250,7 +252,7 @@ fn first_record(
         id,
         phase: Phase::Creating,
         labels,
-        organisation: caller.organisation().cloned(),
+        organisation: caller.organisation().cloned().or_else(|| plan.owner()),
         vcpus: plan.vcpus,
         memory_bytes: plan.memory_bytes,
         snapshot_id: plan.snapshot_id(),

@@ -37,12 +37,11 @@ fn of_own(service: &str, method: &str) -> Option<Need> {
         ("Host", "Info" | "Health") | ("Networks", "GetSealingKey") => return Some(Need::Token),
         ("Host", "SandboxStats")
         | ("Networks", "Get" | "Watch")
-        | ("Processes", "List")
         | ("Sandboxes", "Get" | "List" | "Watch")
         | ("Snapshots", "Get" | "List") => Scope::Read,
         ("Files", "Do" | "List" | "Read" | "Write")
         | ("Networks", "SetPolicy" | "PutSecrets" | "RemoveSecret")
-        | ("Processes", "Exec" | "Spawn" | "Signal" | "Wait")
+        | ("Processes", "Exec" | "List" | "Spawn" | "Signal" | "Wait")
         | ("Sandboxes", "Create" | "Kill" | "Pause" | "Resume" | "ExtendTimeout") => {
             Scope::Sandboxes
         }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use egress::audit::{Decision, Moment, SecretName};
 use egress::policy::{Fallback, PolicySpec};
+use egress::processors::Processor;
 use egress::secrets::sealed::{Sealed, SealingKey, UnsealError};
 use egress::secrets::{Headers, Hosts, Secret, SecretValue, Surface};
 use protocol::hostd::v1 as wire;
@@ -12,14 +13,24 @@ use protocol::hostd::v1::secret::Material;
 use super::processor;
 use crate::error::{Error, Result, chain};
 use crate::network::{Attachment, NetworkLimits, NetworkSpec, SecretSpec};
+use crate::tenancy::Caller;
 
-/// A client's request; its policy is not yet checked. `key` opens what is sealed.
-pub fn spec(network: wire::Network, key: &SealingKey) -> Result<NetworkSpec> {
+/// Who opens what is sealed, and for whom.
+#[derive(Clone, Copy)]
+pub struct Opener<'a> {
+    /// The host's key.
+    pub key: &'a SealingKey,
+    /// Who has sent it.
+    pub caller: &'a Caller,
+}
+
+/// A client's request; its policy is not yet checked. `opener` opens what is sealed.
+pub fn spec(network: wire::Network, opener: Opener<'_>) -> Result<NetworkSpec> {
     let inherit = network.inheritance() == wire::SecretInheritance::Inherit;
     let limits = network.limits.unwrap_or_default();
     Ok(NetworkSpec {
         policy: policy(network.policy.unwrap_or_default()),
-        secrets: secrets(network.secrets, key)?,
+        secrets: secrets(network.secrets, opener)?,
         inherit,
         limits: NetworkLimits {
             egress_bytes: limits.egress_bytes_per_second,
@@ -42,24 +53,30 @@ pub fn policy(policy: wire::NetworkPolicy) -> PolicySpec {
     }
 }
 
-/// A client's secrets. `key` opens those that are sealed.
-pub fn secrets(secrets: Vec<wire::Secret>, key: &SealingKey) -> Result<Vec<SecretSpec>> {
+/// A client's secrets. `opener` opens those that are sealed.
+pub fn secrets(secrets: Vec<wire::Secret>, opener: Opener<'_>) -> Result<Vec<SecretSpec>> {
     let secrets = secrets.into_iter();
-    secrets.map(|secret| self::secret(secret, key)).collect()
+    secrets.map(|secret| self::secret(secret, opener)).collect()
 }
 
-fn secret(secret: wire::Secret, key: &SealingKey) -> Result<SecretSpec> {
+fn secret(secret: wire::Secret, opener: Opener<'_>) -> Result<SecretSpec> {
     let name = variable(&secret.name)?;
     let wrong = |problem| wrong(&name, problem);
-    let (value, hosts) = match secret.material {
+    let (value, hosts, sealed_for) = match secret.material {
         None => return Err(wrong("has no value".into())),
         Some(Material::Value(value)) => {
             let value = SecretValue::new(value).map_err(|error| wrong(error.to_string()))?;
-            (value, hosts(&secret.hosts).map_err(wrong)?)
+            (value, hosts(&secret.hosts).map_err(wrong)?, None)
         }
-        Some(Material::Sealed(text)) => unseal(&text, &name, &secret.hosts, key)?,
+        Some(Material::Sealed(text)) => {
+            let unsealed = unseal(&text, &name, &secret.hosts, opener)?;
+            (unsealed.value, unsealed.hosts, Some(unsealed.sealed_for))
+        }
     };
-    let processor = processor::read(secret.processor, &name, &hosts, key)?;
+    let processor = processor::read(secret.processor, &name, &hosts, opener)?;
+    if let Some(sealed_for) = &sealed_for {
+        may_be_sent(&processor, sealed_for).map_err(wrong)?;
+    }
     let placeholder = match secret.placeholder.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|error| wrong(chain(&error)))?),
@@ -80,17 +97,46 @@ pub(super) fn wrong(name: &SecretName, problem: String) -> Error {
     Error::invalid("network.secrets", format!("{name} {problem}"))
 }
 
+/// What was sealed goes nowhere else, a token endpoint included: whoever has the text names that, and not the value's owner.
+pub(super) fn may_be_sent(processor: &Processor, sealed_for: &Hosts) -> Result<(), String> {
+    let Processor::OAuth2(oauth2) = processor else {
+        return Ok(());
+    };
+    let endpoint = oauth2.spec().endpoint.target();
+    sealed_for
+        .contain(endpoint)
+        .then_some(())
+        .ok_or_else(|| format!("is not sealed for its token endpoint, {}", endpoint.host))
+}
+
+/// What was sealed, opened.
+pub(super) struct Unsealed {
+    /// The value.
+    pub(super) value: SecretValue,
+    /// Where it is to go.
+    pub(super) hosts: Hosts,
+    /// Where it may go.
+    pub(super) sealed_for: Hosts,
+}
+
 /// Opens a sealed value of the secret with this name, for these hosts or for all that it is sealed for.
 pub(super) fn unseal(
     text: &str,
     name: &SecretName,
     hosts: &[String],
-    key: &SealingKey,
-) -> Result<(SecretValue, Hosts)> {
+    opener: Opener<'_>,
+) -> Result<Unsealed> {
     let wrong = |problem| wrong(name, problem);
     let sealed: Sealed = text.parse().map_err(|error| wrong(chain(&error)))?;
+    if !opener.caller.owns(sealed.organisation()) {
+        return Err(wrong("is not sealed for your organisation".into()));
+    }
     let hosts = sealed_hosts(&sealed, name, hosts).map_err(wrong)?;
-    Ok((open(&sealed, name, key)?, hosts))
+    Ok(Unsealed {
+        value: open(&sealed, name, opener.key)?,
+        hosts,
+        sealed_for: sealed.hosts().clone(),
+    })
 }
 
 fn hosts(texts: &[String]) -> Result<Hosts, String> {
@@ -273,7 +319,47 @@ mod tests {
     }
 
     fn read(secret: wire::Secret) -> Result<SecretSpec> {
-        super::secret(secret, &SealingKey::generate().unwrap())
+        opened(secret, &SealingKey::generate().unwrap())
+    }
+
+    fn opened(secret: wire::Secret, key: &SealingKey) -> Result<SecretSpec> {
+        let caller = &Caller::operator();
+        super::secret(secret, Opener { key, caller })
+    }
+
+    #[test]
+    fn a_sealed_secret_is_sent_to_no_token_endpoint_of_the_senders_choice() {
+        use wire::secret_processor::Kind;
+        let host = SealingKey::generate().unwrap();
+        let hosts = Hosts::parse(&["api.example", "auth.example"]).unwrap();
+        let value = SecretValue::new("refresh-123456").unwrap();
+        let name = "API_KEY".parse().unwrap();
+        let text = host.public().seal(&name, &hosts, None, &value).unwrap();
+        let with = |endpoint: &str| wire::Secret {
+            material: Some(Material::Sealed(text.to_string())),
+            hosts: vec!["api.example".into()],
+            processor: Some(wire::SecretProcessor {
+                kind: Some(Kind::Oauth2(wire::OAuth2Processor {
+                    token_url: endpoint.into(),
+                    client_id: "x".into(),
+                    grant: Some(wire::o_auth2_processor::Grant::RefreshToken(
+                        Default::default(),
+                    )),
+                    ..Default::default()
+                })),
+            }),
+            ..key()
+        };
+        assert!(opened(with("https://auth.example/token"), &host).is_ok());
+        let error = opened(with("https://evil.example/token"), &host).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("not sealed for its token endpoint"), "{text}");
+        // What is not sealed is its sender's own.
+        let own = wire::Secret {
+            material: key().material,
+            ..with("https://evil.example/token")
+        };
+        assert!(opened(own, &host).is_ok());
     }
 
     #[test]
@@ -282,26 +368,26 @@ mod tests {
         let hosts = Hosts::parse(&["api.example", "b.example"]).unwrap();
         let value = SecretValue::new("sk-live-123456").unwrap();
         let public = host.public();
-        let text = public.seal(&"API_KEY".parse().unwrap(), &hosts, &value);
+        let text = public.seal(&"API_KEY".parse().unwrap(), &hosts, None, &value);
         let sealed = |name: &str, hosts: &[&str]| wire::Secret {
             name: name.into(),
             material: Some(Material::Sealed(text.as_ref().unwrap().to_string())),
             hosts: hosts.iter().map(ToString::to_string).collect(),
             ..Default::default()
         };
-        let all = secret(sealed("API_KEY", &[]), &host).unwrap();
+        let all = opened(sealed("API_KEY", &[]), &host).unwrap();
         assert_eq!(
             (all.value.expose(), &all.hosts),
             (&b"sk-live-123456"[..], &hosts)
         );
-        let one = secret(sealed("API_KEY", &["B.example"]), &host).unwrap();
+        let one = opened(sealed("API_KEY", &["B.example"]), &host).unwrap();
         assert_eq!(one.hosts.texts().collect::<Vec<_>>(), ["b.example"]);
         for (name, hosts) in [
             ("OTHER_KEY", &[][..]),
             ("API_KEY", &["evil.example"]),
             ("API_KEY", &["*.api.example"]),
         ] {
-            let error = secret(sealed(name, hosts), &host).unwrap_err();
+            let error = opened(sealed(name, hosts), &host).unwrap_err();
             assert!(matches!(error, Error::Invalid { .. }), "{error}");
         }
         let elsewhere = read(sealed("API_KEY", &[])).unwrap_err();

@@ -9,7 +9,8 @@ use protocol::hostd::v1::networks_server::Networks as Service;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use super::{Answers, Response, auth, network};
+use super::network::{self, Opener};
+use super::{Answers, Response, auth};
 use crate::error::{Error, Result};
 use crate::network::Attachment;
 use crate::sandboxes::Sandboxes;
@@ -55,8 +56,11 @@ impl Service for NetworksApi {
         let caller = auth::caller(request.extensions())?;
         let request = request.into_inner();
         let attachment = self.attachment(&caller, &request.sandbox_id).await?;
-        let key = &self.sandboxes.services().sealing_key;
-        attachment.put_secrets(&network::secrets(request.secrets, key)?)?;
+        let opener = Opener {
+            key: &self.sandboxes.services().sealing_key,
+            caller: &caller,
+        };
+        attachment.put_secrets(&network::secrets(request.secrets, opener)?)?;
         Ok(status(&request.sandbox_id, &attachment))
     }
 
@@ -73,10 +77,14 @@ impl Service for NetworksApi {
 
     async fn get_sealing_key(
         &self,
-        _: Request<wire::GetSealingKeyRequest>,
+        request: Request<wire::GetSealingKeyRequest>,
     ) -> Response<wire::SealingKey> {
-        let public_key = self.sandboxes.services().sealing_key.public().to_string();
-        Ok(tonic::Response::new(wire::SealingKey { public_key }))
+        let caller = auth::caller(request.extensions())?;
+        let organisation = caller.organisation().map(ToString::to_string);
+        Ok(tonic::Response::new(wire::SealingKey {
+            public_key: self.sandboxes.services().sealing_key.public().to_string(),
+            organisation: organisation.unwrap_or_default(),
+        }))
     }
 
     async fn watch(

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use egress::audit::SecretName;
 use egress::processors::{
-    ClientAuth, Grant, Hmac, HmacAlgorithm, HmacEncoding, Jwt, JwtAlgorithm, JwtSpec, OAuth2,
-    OAuth2Spec, Processor, SigV4,
+    ClientAuth, Endpoint, Grant, Hmac, HmacAlgorithm, HmacEncoding, Jwt, JwtAlgorithm, JwtSpec,
+    OAuth2, OAuth2Spec, Processor, SigV4,
 };
-use egress::secrets::sealed::SealingKey;
 use egress::secrets::{Hosts, SecretValue};
 use protocol::hostd::v1 as wire;
 use wire::hmac_processor::{Algorithm as Hash, Encoding};
@@ -15,7 +14,7 @@ use wire::jwt_processor::Algorithm;
 use wire::o_auth2_processor::{ClientAuth as Auth, ClientSecret, Grant as Granted};
 use wire::secret_processor::Kind;
 
-use super::network::{unseal, wrong};
+use super::network::{Opener, unseal, wrong};
 use crate::error::{Error, Result, chain};
 
 /// How long a token is good when nobody says.
@@ -26,7 +25,7 @@ pub(super) fn read(
     processor: Option<wire::SecretProcessor>,
     name: &SecretName,
     hosts: &Hosts,
-    key: &SealingKey,
+    opener: Opener<'_>,
 ) -> Result<Processor> {
     let Some(processor) = processor else {
         return Ok(Processor::Inject);
@@ -52,7 +51,7 @@ pub(super) fn read(
         }
         Some(Kind::Jwt(token)) => Ok(Processor::Jwt(jwt(token, name)?)),
         Some(Kind::Oauth2(spec)) => {
-            let spec = oauth2(spec, name, hosts, key)?;
+            let spec = oauth2(spec, name, hosts, opener)?;
             let oauth2 = OAuth2::new(spec).map_err(|error| none(name, &error))?;
             Ok(Processor::OAuth2(oauth2))
         }
@@ -101,14 +100,14 @@ fn oauth2(
     spec: wire::OAuth2Processor,
     name: &SecretName,
     hosts: &Hosts,
-    key: &SealingKey,
+    opener: Opener<'_>,
 ) -> Result<OAuth2Spec> {
-    let endpoint = spec.token_url.parse();
-    let endpoint = endpoint.map_err(|error| none(name, &error))?;
+    let endpoint: Endpoint = spec.token_url.parse().map_err(|error| none(name, &error))?;
     let client_auth = match spec.client_auth() {
         Auth::Unspecified | Auth::Basic => ClientAuth::Basic,
         Auth::Body => ClientAuth::Body,
     };
+    let mut sealed_for = None;
     let client_secret = match spec.client_secret {
         None => None,
         Some(ClientSecret::ClientSecretValue(value)) => {
@@ -117,7 +116,9 @@ fn oauth2(
         }
         Some(ClientSecret::ClientSecretSealed(text)) => {
             let hosts: Vec<_> = hosts.texts().collect();
-            Some(unseal(&text, name, &hosts, key)?.0)
+            let unsealed = unseal(&text, name, &hosts, opener)?;
+            sealed_for = Some(unsealed.sealed_for);
+            Some(unsealed.value)
         }
     };
     let grant = match spec.grant {
@@ -126,6 +127,11 @@ fn oauth2(
         Some(Granted::ClientCredentials(_)) => Grant::ClientCredentials,
         Some(Granted::JwtBearer(token)) => Grant::JwtBearer(jwt(token, name)?),
     };
+    let outside = sealed_for.is_some_and(|hosts: Hosts| !hosts.contain(endpoint.target()));
+    if outside {
+        let problem = "has a client secret that is not sealed for its token endpoint";
+        return Err(wrong(name, problem.into()));
+    }
     Ok(OAuth2Spec {
         endpoint,
         client_id: spec.client_id,
@@ -206,13 +212,20 @@ fn shown_oauth2(spec: &OAuth2Spec) -> wire::OAuth2Processor {
 
 #[cfg(test)]
 mod tests {
+    use egress::secrets::sealed::SealingKey;
+
     use super::*;
+    use crate::tenancy::Caller;
 
     fn read(kind: Kind) -> Result<Processor> {
         let processor = wire::SecretProcessor { kind: Some(kind) };
         let hosts = Hosts::parse(&["api.example"]).unwrap();
         let key = SealingKey::generate().unwrap();
-        super::read(Some(processor), &"KEY".parse().unwrap(), &hosts, &key)
+        let opener = Opener {
+            key: &key,
+            caller: &Caller::operator(),
+        };
+        super::read(Some(processor), &"KEY".parse().unwrap(), &hosts, opener)
     }
 
     fn token() -> wire::JwtProcessor {
@@ -271,23 +284,30 @@ mod tests {
     #[test]
     fn a_clients_secret_may_be_sealed_too() {
         let host = SealingKey::generate().unwrap();
+        let opener = Opener {
+            key: &host,
+            caller: &Caller::operator(),
+        };
         let (name, hosts) = (
             "KEY".parse().unwrap(),
             Hosts::parse(&["api.example"]).unwrap(),
         );
+        let sealed_for = Hosts::parse(&["api.example", "login.example"]).unwrap();
         let value = SecretValue::new("hunter2-hunter2").unwrap();
         let mut spec = access();
         let text = host
             .public()
-            .seal(&name, &hosts, &value)
+            .seal(&name, &sealed_for, None, &value)
             .unwrap()
             .to_string();
         spec.client_secret = Some(ClientSecret::ClientSecretSealed(text));
-        let opened = oauth2(spec.clone(), &name, &hosts, &host).unwrap();
+        let opened = oauth2(spec.clone(), &name, &hosts, opener).unwrap();
         assert_eq!(opened.client_secret.unwrap().expose(), b"hunter2-hunter2");
         let elsewhere = Hosts::parse(&["evil.example"]).unwrap();
-        assert!(oauth2(spec.clone(), &name, &elsewhere, &host).is_err());
-        assert!(oauth2(spec, &"OTHER".parse().unwrap(), &hosts, &host).is_err());
+        assert!(oauth2(spec.clone(), &name, &elsewhere, opener).is_err());
+        assert!(oauth2(spec.clone(), &"OTHER".parse().unwrap(), &hosts, opener).is_err());
+        spec.token_url = "https://evil.example/token".into();
+        assert!(oauth2(spec, &name, &hosts, opener).is_err());
     }
 
     #[test]

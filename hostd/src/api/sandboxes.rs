@@ -13,6 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
+use super::network::Opener;
 use super::{Answers, Response, auth, page, wire};
 use crate::database::Filter;
 use crate::error::{Error, Result};
@@ -35,7 +36,11 @@ impl Service for SandboxesApi {
 
     async fn create(&self, request: Request<CreateSandboxRequest>) -> Response<Sandbox> {
         let caller = auth::caller(request.extensions())?;
-        let spec = wire::spec(request.into_inner(), &self.sandboxes.services().sealing_key)?;
+        let opener = Opener {
+            key: &self.sandboxes.services().sealing_key,
+            caller: &caller,
+        };
+        let spec = wire::spec(request.into_inner(), opener)?;
         let record = self.sandboxes.create(&caller, spec).await?;
         Ok(tonic::Response::new(wire::sandbox(&record)))
     }

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use ::snapshots::manifest::Manifest;
 use ::snapshots::{SnapshotId, SnapshotName};
-use egress::secrets::sealed::SealingKey;
 use protocol::hostd::v1 as wire;
 
-use super::network;
+use super::network::{self, Opener};
 use crate::error::{Error, Result};
 use crate::sandbox::record::{Failure, Phase, Record, Stage, State};
 use crate::sandbox::spec::{Source, Spec};
 use crate::tenancy::Caller;
 
-/// A client's request, not yet checked for what only [`Spec::check`] knows. `key` opens its sealed secrets.
-pub fn spec(request: wire::CreateSandboxRequest, key: &SealingKey) -> Result<Spec> {
+/// A client's request, not yet checked for what only [`Spec::check`] knows. `opener` opens its sealed secrets.
+pub fn spec(request: wire::CreateSandboxRequest, opener: Opener<'_>) -> Result<Spec> {
     use wire::create_sandbox_request::Source as WireSource;
     let vcpus = (request.vcpus != 0).then_some(request.vcpus);
     let memory_bytes = (request.memory_bytes != 0).then_some(request.memory_bytes);
@@ -52,7 +51,7 @@ pub fn spec(request: wire::CreateSandboxRequest, key: &SealingKey) -> Result<Spe
             .transpose()?,
         network: request
             .network
-            .map(|network| network::spec(network, key))
+            .map(|network| network::spec(network, opener))
             .transpose()?,
     })
 }

@@ -30,8 +30,8 @@ pub struct Actor {
     pub(super) network: Option<ResolvedNetwork>,
     pub(super) boot_timeout: Duration,
     record: watch::Sender<Arc<Record>>,
-    /// Counts against the limits for as long as anything of the sandbox is there.
-    _place: Place,
+    /// Counts against the limits for as long as anything of the sandbox is there but its record.
+    place: Option<Place>,
 }
 
 /// What a sandbox takes of what is limited.
@@ -88,7 +88,7 @@ impl Actor {
             network: birth.network,
             boot_timeout: birth.boot_timeout,
             record: publisher,
-            _place: birth.place,
+            place: Some(birth.place),
         };
         (
             actor,
@@ -250,7 +250,9 @@ impl Actor {
         });
     }
 
-    async fn publish_end(&self, phase: Phase) {
+    async fn publish_end(&mut self, phase: Phase) {
+        // Whoever hears of the end finds the place free.
+        self.place = None;
         self.publish(|record| {
             record.phase = phase;
             record.ended_at = Some(SystemTime::now());

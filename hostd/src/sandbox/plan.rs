@@ -8,7 +8,7 @@ use super::spec::{Source, Spec, check_machine};
 use crate::error::{Error, Result};
 use crate::images::Image;
 use crate::services::Services;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, Organisation};
 
 /// What a sandbox will be made of.
 #[derive(Clone, Debug)]
@@ -115,6 +115,17 @@ impl Plan {
             network: machine.network,
             start: Start::Restore(snapshot),
         })
+    }
+
+    /// Whose the snapshot is that is restored: what comes of it is theirs, too, whoever restores it.
+    pub fn owner(&self) -> Option<Organisation> {
+        match &self.start {
+            Start::Restore(snapshot) => {
+                let owner = snapshot.manifest().description.organisation.as_deref();
+                owner.and_then(|owner| owner.parse().ok())
+            }
+            Start::Boot { .. } => None,
+        }
     }
 
     /// The id of the snapshot that is restored, if one is.

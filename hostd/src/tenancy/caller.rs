@@ -84,13 +84,13 @@ impl Caller {
         }
     }
 
-    /// Takes from the caller's quota what a sandbox with so much memory needs.
+    /// Takes from the caller's quota what a sandbox needs, but for its memory.
     ///
     /// # Errors
     /// [`Error::Quota`].
-    pub fn take(&self, memory_bytes: u64) -> Result<Held> {
+    pub fn take(&self) -> Result<Held> {
         match &self.token {
-            Some(token) => token.allowance.take(memory_bytes),
+            Some(token) => token.allowance.take(),
             None => Ok(Held::default()),
         }
     }

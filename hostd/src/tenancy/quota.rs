@@ -1,7 +1,7 @@
 //! [`Quota`]: how much of the host a token may use at once, and how fast.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
@@ -58,18 +58,15 @@ impl Allowance {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.used()
     }
 
-    /// Takes what a sandbox with so much memory needs.
-    pub(super) fn take(self: &Arc<Self>, memory_bytes: u64) -> Result<Held> {
-        let mut held = Held {
-            of: Vec::new(),
-            memory_bytes,
-        };
+    /// Takes what a sandbox needs, but for its memory.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Held> {
+        let mut held = Held::default();
         let line = std::iter::successors(Some(self), |one| one.parent.as_ref());
         for allowance in line {
-            allowance.add(memory_bytes)?;
+            allowance.add_sandbox()?;
             held.of.push(Arc::clone(allowance));
             // After the others, so that what is refused for want of room does not count as made.
             allowance.in_time()?;
@@ -77,23 +74,35 @@ impl Allowance {
         Ok(held)
     }
 
-    fn add(&self, memory_bytes: u64) -> Result<()> {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = Usage {
-            sandboxes: usage.sandboxes.saturating_add(1),
-            memory_bytes: usage.memory_bytes.saturating_add(memory_bytes),
-        };
-        let quota = &self.quota;
-        if let Some(most) = quota.sandboxes.filter(|most| more.sandboxes > *most) {
+    fn add_sandbox(&self) -> Result<()> {
+        let mut usage = self.used();
+        let more = usage.sandboxes.saturating_add(1);
+        if let Some(most) = self.quota.sandboxes.filter(|most| more > *most) {
             let limit = format!("{most} sandboxes at once; end some");
             return Err(Error::Quota { limit });
         }
-        if let Some(most) = quota.memory_bytes.filter(|most| more.memory_bytes > *most) {
+        usage.sandboxes = more;
+        Ok(())
+    }
+
+    fn add_memory(&self, bytes: u64) -> Result<()> {
+        let mut usage = self.used();
+        let more = usage.memory_bytes.saturating_add(bytes);
+        if let Some(most) = self.quota.memory_bytes.filter(|most| more > *most) {
             let limit = format!("{most} bytes of memory at once; end some sandboxes");
             return Err(Error::Quota { limit });
         }
-        *usage = more;
+        usage.memory_bytes = more;
         Ok(())
+    }
+
+    fn give_back_memory(&self, bytes: u64) {
+        let mut usage = self.used();
+        usage.memory_bytes = usage.memory_bytes.saturating_sub(bytes);
+    }
+
+    fn used(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_time(&self) -> Result<()> {
@@ -109,15 +118,27 @@ impl Allowance {
     }
 }
 
+impl Held {
+    /// Takes so much memory, too: of all quotas, or of none.
+    pub fn take_memory(&mut self, bytes: u64) -> Result<()> {
+        for (taken, allowance) in self.of.iter().enumerate() {
+            if let Err(error) = allowance.add_memory(bytes) {
+                let before = self.of.iter().take(taken);
+                before.for_each(|allowance| allowance.give_back_memory(bytes));
+                return Err(error);
+            }
+        }
+        self.memory_bytes = self.memory_bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         for allowance in &self.of {
-            let mut usage = allowance
-                .usage
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            allowance.give_back_memory(self.memory_bytes);
+            let mut usage = allowance.used();
             usage.sandboxes = usage.sandboxes.saturating_sub(1);
-            usage.memory_bytes = usage.memory_bytes.saturating_sub(self.memory_bytes);
         }
     }
 }
@@ -130,6 +151,12 @@ mod tests {
         Arc::new(Allowance::new(quota, parent))
     }
 
+    fn take(allowance: &Arc<Allowance>, memory_bytes: u64) -> Result<Held> {
+        let mut held = allowance.take()?;
+        held.take_memory(memory_bytes)?;
+        Ok(held)
+    }
+
     #[test]
     fn what_is_given_back_can_be_taken_again() {
         let quota = Quota {
@@ -138,13 +165,13 @@ mod tests {
             ..Quota::default()
         };
         let allowance = allowance(quota, None);
-        let first = allowance.take(60).unwrap();
-        assert!(matches!(allowance.take(60), Err(Error::Quota { .. })));
-        let second = allowance.take(40).unwrap();
-        assert!(matches!(allowance.take(0), Err(Error::Quota { .. })));
+        let first = take(&allowance, 60).unwrap();
+        assert!(matches!(take(&allowance, 60), Err(Error::Quota { .. })));
+        let second = take(&allowance, 40).unwrap();
+        assert!(matches!(take(&allowance, 0), Err(Error::Quota { .. })));
         drop(first);
         assert_eq!(allowance.usage().memory_bytes, 40);
-        drop((allowance.take(60).unwrap(), second));
+        drop((take(&allowance, 60).unwrap(), second));
         assert_eq!(allowance.usage(), Usage::default());
     }
 
@@ -157,12 +184,12 @@ mod tests {
         let parent = allowance(quota(Some(1)), None);
         let one = allowance(quota(None), Some(Arc::clone(&parent)));
         let other = allowance(quota(Some(5)), Some(Arc::clone(&parent)));
-        let held = one.take(1).unwrap();
-        assert!(other.take(1).is_err());
+        let held = take(&one, 1).unwrap();
+        assert!(take(&other, 1).is_err());
         // The refused one has left nothing behind.
         assert_eq!(other.usage(), Usage::default());
         drop(held);
-        assert!(other.take(1).is_ok());
+        assert!(take(&other, 1).is_ok());
     }
 
     #[test]
@@ -172,8 +199,8 @@ mod tests {
             ..Quota::default()
         };
         let allowance = allowance(quota, None);
-        let held = [allowance.take(1).unwrap(), allowance.take(1).unwrap()];
-        let refused = allowance.take(1).unwrap_err().to_string();
+        let held = [take(&allowance, 1).unwrap(), take(&allowance, 1).unwrap()];
+        let refused = take(&allowance, 1).unwrap_err().to_string();
         assert!(refused.contains("try again in 3"), "{refused}");
         drop(held);
         assert_eq!(allowance.usage(), Usage::default());

@@ -15,7 +15,7 @@ pub enum Scope {
     Sandboxes,
     /// Save sandboxes and delete snapshots; [`Scope::Read`] with it.
     Snapshots,
-    /// Make, list and revoke tokens, with no more scopes than one's own.
+    /// Make, list and revoke tokens that are good for no more than one's own.
     Tokens,
 }
 

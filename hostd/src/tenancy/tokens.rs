@@ -14,8 +14,12 @@ use super::{Caller, Organisation};
 use crate::database::Database;
 use crate::error::{Context as _, Error, Result};
 
-/// So many are shown in one answer, and kept in memory.
+/// So many tokens of one organisation, and so many of all; the operator makes some more.
+const MOST_OF_ONE: usize = 500;
 const MOST: usize = 5_000;
+const MOST_WITH_OPERATORS: usize = 6_000;
+/// How many tokens may have made each other, one after the other.
+const DEEPEST: usize = 8;
 
 /// A token that is accepted.
 #[derive(Debug)]
@@ -43,9 +47,19 @@ impl Tokens {
             known: Arc::default(),
             changing: Arc::default(),
         };
-        // Parents were made before their children.
-        for record in records {
-            tokens.add(record);
+        // Parents first, whatever the clock said when they were made. A child whose parent is gone is, too.
+        let mut waiting = records;
+        loop {
+            let here = |record: &TokenRecord| {
+                let parent = record.parent.as_ref();
+                parent.is_none_or(|parent| tokens.known().contains_key(parent))
+            };
+            let (ready, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(here);
+            waiting = later;
+            if ready.is_empty() {
+                break;
+            }
+            ready.into_iter().for_each(|record| tokens.add(record));
         }
         Ok(tokens)
     }
@@ -72,20 +86,52 @@ impl Tokens {
                 .try_for_each(|scope| caller.may(scope))?;
             wanted.expires_at = earlier(wanted.expires_at, own.record.expires_at);
         }
+        let (tokens, caller) = (self.clone(), caller.clone());
+        // In a task of its own: when its client goes, the two places still say the same.
+        let made = tokio::spawn(async move { tokens.keep(&caller, wanted).await });
+        made.await.doing(|| "making a token".into())?
+    }
+
+    async fn keep(&self, caller: &Caller, wanted: NewToken) -> Result<Issued> {
         let _changing = self.changing.lock().await;
         // Whoever made it may have been revoked meanwhile.
         if caller.known().is_some_and(|own| !own.lives()) {
             return Err(Error::Unauthenticated);
         }
-        if self.known().len() >= MOST {
-            let limit = format!("{MOST} tokens on this host; revoke some");
-            return Err(Error::Quota { limit });
-        }
+        let over: Vec<_> = self.where_it(|token| !token.lives());
+        self.drop_all(&over).await?;
+        self.check_room(caller, &wanted)?;
         let issued = wanted.issue(caller.token_id().cloned())?;
         let put = self.database.put_token(&issued.record).await;
         put.doing(|| "keeping a token".into())?;
         self.add(issued.record.clone());
         Ok(issued)
+    }
+
+    fn check_room(&self, caller: &Caller, wanted: &NewToken) -> Result<()> {
+        let full = |limit: String| Err(Error::Quota { limit });
+        let own = self.where_it(|token| token.record.organisation == wanted.organisation);
+        if own.len() >= MOST_OF_ONE {
+            return full(format!(
+                "{MOST_OF_ONE} tokens of one organisation; revoke some"
+            ));
+        }
+        let most = match caller.is_operator() {
+            true => MOST_WITH_OPERATORS,
+            false => MOST,
+        };
+        let known = self.known();
+        if known.len() >= most {
+            return full(format!("{most} tokens on this host; revoke some"));
+        }
+        let parent = |token: &Arc<Known>| known.get(token.record.parent.as_ref()?).cloned();
+        let line = std::iter::successors(caller.known().cloned(), parent);
+        if line.take(DEEPEST).count() == DEEPEST {
+            return full(format!(
+                "{DEEPEST} tokens that made each other; ask for one that is nearer to the operator's"
+            ));
+        }
+        Ok(())
     }
 
     /// Those that the caller may see, oldest first, and what is used of each.
@@ -104,20 +150,34 @@ impl Tokens {
         all
     }
 
-    /// Refuses a token from now on, and all that were made with it. Whoever speaks by one of them is let go.
+    /// Refuses a token from now on, and all that were made with it. Whoever speaks by one of them is let go. Who has a token
+    /// revokes none that is good for more.
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<()> {
         let id: TokenId = id.parse()?;
+        let (tokens, caller) = (self.clone(), caller.clone());
+        let revoked = tokio::spawn(async move { tokens.revoke_line(&caller, &id).await });
+        revoked.await.doing(|| "revoking a token".into())?
+    }
+
+    async fn revoke_line(&self, caller: &Caller, id: &TokenId) -> Result<()> {
         let _changing = self.changing.lock().await;
-        let found = self.known().get(&id).cloned();
+        let found = self.known().get(id).cloned();
         let found = found.filter(|token| caller.owns(Some(token.record.organisation.as_str())));
-        if found.is_none() {
-            return Err(Error::TokenNotFound(id.to_string()));
+        let found = found.ok_or_else(|| Error::TokenNotFound(id.to_string()))?;
+        let mut scopes = found.record.scopes.iter();
+        scopes.try_for_each(|scope| caller.may(scope))?;
+        self.drop_all(&self.line_of(id)).await
+    }
+
+    /// Forgets tokens in both places, and lets go whoever speaks by one of them.
+    async fn drop_all(&self, doomed: &[TokenId]) -> Result<()> {
+        if doomed.is_empty() {
+            return Ok(());
         }
-        let doomed = self.line_of(&id);
-        let deleted = self.database.delete_tokens(&doomed).await;
-        deleted.doing(|| "revoking a token".into())?;
+        let deleted = self.database.delete_tokens(doomed).await;
+        deleted.doing(|| "forgetting tokens".into())?;
         let mut known = self.known();
-        for id in &doomed {
+        for id in doomed {
             if let Some(token) = known.remove(id) {
                 token.revoked.cancel();
             }
@@ -125,15 +185,26 @@ impl Tokens {
         Ok(())
     }
 
+    fn where_it(&self, is: impl Fn(&Known) -> bool) -> Vec<TokenId> {
+        let known = self.known();
+        let found = known.values().filter(|token| is(token));
+        found.map(|token| token.record.id.clone()).collect()
+    }
+
     /// A token, and all that were made with it, and with those.
     fn line_of(&self, id: &TokenId) -> Vec<TokenId> {
-        let known = self.known();
+        let mut children: HashMap<TokenId, Vec<TokenId>> = HashMap::new();
+        for token in self.known().values() {
+            if let Some(parent) = &token.record.parent {
+                let of = children.entry(parent.clone()).or_default();
+                of.push(token.record.id.clone());
+            }
+        }
         let mut line = vec![id.clone()];
         let mut at = 0;
-        while let Some(parent) = line.get(at).cloned() {
-            let children = known.values().map(|token| &token.record);
-            let children = children.filter(|record| record.parent.as_ref() == Some(&parent));
-            line.extend(children.map(|record| record.id.clone()));
+        while let Some(parent) = line.get(at) {
+            let of = children.remove(parent).unwrap_or_default();
+            line.extend(of);
             at += 1;
         }
         line

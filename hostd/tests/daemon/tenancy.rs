@@ -7,8 +7,8 @@ use protocol::hostd::v1::*;
 use tokio_tungstenite::tungstenite::Message;
 use tonic::{Code, Status};
 
-use crate::host::{Host, PATIENCE, reason, restore_request};
-use crate::house::{House, OPERATOR, Socket, options, token};
+use crate::host::{Host, PATIENCE, boot_request, reason, restore_request};
+use crate::house::{House, OPERATOR, Socket, Tenant, options, token};
 
 const ALL: &[TokenScope] = &[TokenScope::Sandboxes, TokenScope::Snapshots];
 
@@ -65,6 +65,76 @@ async fn what_belongs_to_others_is_not_there() {
     acme.sandboxes().kill(kill).await.unwrap();
     is(other.get(&id).await, Code::NotFound, not_there);
     assert_eq!(acme.get(&id).await.unwrap().end_reason, "killed");
+}
+
+#[tokio::test]
+async fn what_comes_of_a_snapshot_is_its_owners_whoever_restores_it() {
+    let house = House::start().await;
+    let acme = house.tenant(token("acme", ALL)).await;
+    let other = house.tenant(token("other", ALL)).await;
+    let id = acme.boot().await.unwrap().id;
+    acme.save(&id, "web").await.unwrap();
+    let operator = house.with(OPERATOR).await;
+    let restored = operator
+        .sandboxes()
+        .create(restore_request("acme:web"))
+        .await;
+    let looked_into = restored.unwrap().into_inner();
+    assert_eq!(looked_into.organisation, "acme");
+    let saved = operator.save(&looked_into.id, "copy").await.unwrap();
+    assert_eq!(
+        (saved.name.as_str(), saved.organisation.as_str()),
+        ("acme:copy", "acme")
+    );
+    is(
+        other.snapshot(&saved.id).await,
+        Code::NotFound,
+        "SNAPSHOT_NOT_FOUND",
+    );
+    acme.snapshot("copy").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sealed_secret_is_its_organisations() {
+    let house = House::start().await;
+    let acme = house.tenant(token("acme", ALL)).await;
+    let other = house.tenant(token("other", ALL)).await;
+    let mut networks = networks_client::NetworksClient::new(acme.transport.clone());
+    let key = networks.get_sealing_key(GetSealingKeyRequest {}).await;
+    let key = key.unwrap().into_inner();
+    assert_eq!(key.organisation, "acme");
+    let seal = |options: &[&str]| {
+        let mut thaw = std::process::Command::new(env!("CARGO_BIN_EXE_thaw"));
+        thaw.args(["seal", "API_KEY=KEY@a.example", "--key", &key.public_key]);
+        let output = thaw.args(options).env("KEY", "sk-live-123456").output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let (acmes, nobodys) = (seal(&["--organisation", "acme"]), seal(&[]));
+    let with = |text: &str| CreateSandboxRequest {
+        network: Some(Network {
+            secrets: vec![Secret {
+                name: "API_KEY".into(),
+                material: Some(secret::Material::Sealed(text.trim().into())),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        ..boot_request("")
+    };
+    // Whether there is a network for it is another matter.
+    let refused = async |tenant: &Tenant, text: &str| {
+        let made = tenant.sandboxes().create(with(text)).await;
+        made.is_err_and(|status| {
+            status
+                .message()
+                .contains("not sealed for your organisation")
+        })
+    };
+    assert!(refused(&other, &acmes).await);
+    assert!(refused(&other, &nobodys).await);
+    assert!(refused(&acme, &nobodys).await);
+    assert!(!refused(&acme, &acmes).await);
+    assert!(!refused(&house.with(OPERATOR).await, &nobodys).await);
 }
 
 #[tokio::test]

@@ -34,5 +34,7 @@ pub async fn snapshot(host: &Arc<Host>) -> Result {
     };
     host.clients().snapshots().create(request).await?;
     sandbox.kill().await?;
+    // The first restore takes longer than the SDKs wait where all is emulated.
+    host.restore(NAME).await?.kill().await?;
     Ok(())
 }

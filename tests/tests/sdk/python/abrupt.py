@@ -46,7 +46,7 @@ class Session:
         self.socket = connect(endpoint + "/api/v3/sandboxes/create", additional_headers=bearer, open_timeout=60)
         self.last = 0
 
-    def begin(self, method, **params):
+    def begin(self, method, /, **params):
         self.last += 1
         self.socket.send(json.dumps({"jsonrpc": "2.0", "id": self.last, "method": method, "params": params}))
         return self.last
@@ -57,7 +57,7 @@ class Session:
             if wanted(said):
                 return said
 
-    def call(self, method, **params):
+    def call(self, method, /, **params):
         number = self.begin(method, **params)
         return self.hear(lambda said: said.get("id") == number)["result"]["ok"]
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use command_fds::{CommandFdExt as _, FdMapping};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::super::launch::{Extras, Setting};
-use super::super::processes::unknown;
+use super::super::processes::{Child, unknown};
 use super::OfOne;
 use crate::state::State;
 use crate::wire::{Answer, Error, Failure};
@@ -28,12 +28,15 @@ use crate::wire::{Answer, Error, Failure};
 const DESCRIPTOR: i32 = 3;
 /// The longest message in bytes: as long as one of a client.
 const MOST: usize = 64 << 20;
+/// Deno keeps the last value and what was thrown last behind these; code may have variables of the same names.
+const BEGIN: &str = "(() => { const of = name => Object.getOwnPropertyDescriptor(globalThis, name).get; \
+    globalThis[Symbol.for('thaw.repl')] = { value: of('_'), thrown: of('_error') } })()";
 /// The last value as JSON. Values of classes that JSON has nothing for become what is most like them there.
-const VALUE: &str = "JSON.stringify(await globalThis._, (_, value) => \
+const VALUE: &str = "JSON.stringify(await globalThis[Symbol.for('thaw.repl')].value(), (_, value) => \
     value instanceof Map ? Object.fromEntries(value) : value instanceof Set ? [...value] : value)";
 /// What was thrown last: its name and its message.
 const THROWN: &str = "JSON.stringify((e => e instanceof Error ? [e.name, e.message] : \
-    ['Error', `Uncaught ${Deno.inspect(e)}`])(globalThis._error))";
+    ['Error', `Uncaught ${Deno.inspect(e)}`])(globalThis[Symbol.for('thaw.repl')].thrown()))";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +62,13 @@ pub(super) struct Call {
 /// The line to a process. One thing at a time is evaluated.
 pub(in super::super) struct Repl(Mutex<Line>);
 
-struct Line(Framed<UnixStream, LengthDelimitedCodec>);
+struct Line {
+    messages: Framed<UnixStream, LengthDelimitedCodec>,
+    /// Nothing was said yet.
+    new: bool,
+    /// What comes now would be the answer to something else.
+    broken: bool,
+}
 
 /// What Deno says.
 #[derive(Debug, Deserialize)]
@@ -97,7 +106,11 @@ pub(super) fn spawn(state: &State, asked: &Spawn) -> Answer {
         .max_frame_length(MOST)
         .new_framed(ours);
     let extras = Extras {
-        repl: Some(Arc::new(Repl(Mutex::new(Line(codec))))),
+        repl: Some(Arc::new(Repl(Mutex::new(Line {
+            messages: codec,
+            new: true,
+            broken: false,
+        })))),
         ..Extras::default()
     };
     Ok(super::start(state, &asked.setting, command, extras)?.told())
@@ -129,25 +142,32 @@ pub(super) async fn close(state: &State, asked: OfOne) -> Answer {
     Ok(Value::Null)
 }
 
-fn find(state: &State, pid: u32) -> Result<Arc<Repl>, Failure> {
-    let child = state
-        .shared
-        .children
-        .find(pid)
-        .ok_or_else(|| unknown(pid))?;
-    let none = || Error::type_error(format!("process {pid} is no REPL")).into();
-    child.repl.ok_or_else(none)
+fn find(state: &State, pid: u32) -> Result<(Arc<Repl>, Child), Failure> {
+    let child = state.shared.children.find(pid);
+    let child = child.ok_or_else(|| unknown(pid))?;
+    let none = || Error::type_error(format!("process {pid} is no REPL"));
+    Ok((child.repl.clone().ok_or_else(none)?, child))
 }
 
-/// In a task of its own: half of a conversation would be answered to the next one who asks.
-async fn evaluate(repl: Arc<Repl>, code: String) -> Answer {
-    let evaluated = tokio::spawn(async move { repl.0.lock().await.evaluate(&code).await });
+/// In a task of its own: half of a conversation would be answered to the next one who asks. A program that the code has started
+/// may keep the line open when Deno itself has ended.
+async fn evaluate((repl, mut child): (Arc<Repl>, Child), code: String) -> Answer {
+    let evaluated = tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            value = async { repl.0.lock().await.evaluate(&code).await } => value,
+            _ = child.ended.wait_for(Option::is_some) => Err(ended()),
+        }
+    });
     let lost = |_| Error::new("Error", "the evaluation broke off");
     Ok(evaluated.await.map_err(lost)??)
 }
 
 impl Line {
     async fn evaluate(&mut self, code: &str) -> Result<Value, Error> {
+        if std::mem::take(&mut self.new) {
+            self.ask(BEGIN, false).await?;
+        }
         self.ask(code, false).await?;
         let value = self.ask(VALUE, true).await?;
         // Of what JSON has nothing for, such as `undefined`, there is no JSON.
@@ -168,16 +188,29 @@ impl Line {
     }
 
     async fn run(&mut self, code: &str, output: bool) -> Result<Reply, Error> {
+        // What nobody has asked for would be taken for the answer to this.
+        let early = self.messages.next().now_or_never().is_some();
+        if early || self.broken {
+            self.broken = true;
+            return Err(ended());
+        }
+        let said = self.exchange(code, output).await;
+        self.broken = said.is_err();
+        said
+    }
+
+    async fn exchange(&mut self, code: &str, output: bool) -> Result<Reply, Error> {
         let message = json!({"type": "Run", "code": code, "output": output}).to_string();
-        let ended = || Error::new("Error", "the REPL has ended");
-        self.0
-            .send(Bytes::from(message))
-            .await
-            .map_err(|_| ended())?;
-        let reply = self.0.next().await.and_then(Result::ok).ok_or_else(ended)?;
-        serde_json::from_slice(&reply)
+        let sent = self.messages.send(Bytes::from(message)).await;
+        sent.map_err(|_| ended())?;
+        let reply = self.messages.next().await.and_then(Result::ok);
+        serde_json::from_slice(&reply.ok_or_else(ended)?)
             .map_err(|error| Error::new("Error", format!("this Deno speaks otherwise: {error}")))
     }
+}
+
+fn ended() -> Error {
+    Error::new("Error", "the REPL has ended")
 }
 
 /// What was thrown, from JSON.

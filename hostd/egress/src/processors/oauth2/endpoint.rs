@@ -36,7 +36,7 @@ pub enum EndpointError {
 
 impl Endpoint {
     /// Where it is dialled.
-    pub(crate) fn target(&self) -> &Target {
+    pub fn target(&self) -> &Target {
         &self.target
     }
 

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! thaw-sealed-1 . base64url(head) . base64url(encapsulated key, 32 bytes; ciphertext; tag, 16 bytes)
-//!                 {"key":ID,"name":"API_KEY","hosts":["api.example"]}
+//!                 {"key":ID,"name":"API_KEY","hosts":["api.example"],"organisation":"acme"}
 //! ```
 //!
 //! where all before the second dot is HPKE's associated data, and its info says what this is.
@@ -33,7 +33,7 @@ type Kem = X25519HkdfSha256;
 const INFO: &[u8] = b"thaw sealed secret 1";
 
 impl PublicKey {
-    /// Seals a value for the host that has the private key.
+    /// Seals a value for the host that has the private key, to be used by an organisation of that host's, or by its operator alone.
     ///
     /// # Errors
     /// [`SealedError::Random`]: the system has no random bytes.
@@ -41,9 +41,10 @@ impl PublicKey {
         &self,
         name: &SecretName,
         hosts: &Hosts,
+        organisation: Option<&str>,
         value: &SecretValue,
     ) -> Result<Sealed, SealedError> {
-        let mut sealed = Sealed::unfinished(self.id(), name, hosts);
+        let mut sealed = Sealed::unfinished(self.id(), name, hosts, organisation);
         let (encapsulated, ciphertext) =
             hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Kem>(
                 &OpModeS::Base,

@@ -4,7 +4,7 @@ fn sealed(key: &SealingKey) -> Sealed {
     let hosts = Hosts::parse(&["api.example", "*.b.example:8443"]).unwrap();
     let value = SecretValue::new("sk-live-51a9c3e7").unwrap();
     let name = "API_KEY".parse().unwrap();
-    key.public().seal(&name, &hosts, &value).unwrap()
+    key.public().seal(&name, &hosts, None, &value).unwrap()
 }
 
 /// RFC 9180, appendix A.2.1, the first encryption.
@@ -85,7 +85,8 @@ fn no_bit_of_it_can_change() {
 fn hosts_cannot_be_exchanged() {
     let key = SealingKey::generate().unwrap();
     let (one, hosts) = (sealed(&key), Hosts::parse(&["evil.example"]).unwrap());
-    let aimed = Sealed::unfinished(key.public().id(), &"API_KEY".parse().unwrap(), &hosts);
+    let name = "API_KEY".parse().unwrap();
+    let aimed = Sealed::unfinished(key.public().id(), &name, &hosts, Some("other"));
     let aimed = aimed.with_body_of(&one);
     assert_eq!(key.unseal(&aimed).unwrap_err(), UnsealError::Altered);
 }

@@ -38,6 +38,9 @@ struct Head {
     key: String,
     name: String,
     hosts: Vec<String>,
+    /// Who may use it, besides the host's operator; absent: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    organisation: Option<String>,
 }
 
 impl Sealed {
@@ -56,11 +59,22 @@ impl Sealed {
         &self.hosts
     }
 
-    pub(super) fn unfinished(key: String, name: &SecretName, hosts: &Hosts) -> Self {
+    /// Who may use it, besides the host's operator.
+    pub fn organisation(&self) -> Option<&str> {
+        self.head.organisation.as_deref()
+    }
+
+    pub(super) fn unfinished(
+        key: String,
+        name: &SecretName,
+        hosts: &Hosts,
+        organisation: Option<&str>,
+    ) -> Self {
         let head = Head {
             key,
             name: name.to_string(),
             hosts: hosts.texts().collect(),
+            organisation: organisation.map(str::to_owned),
         };
         // Texts are JSON, whatever they say.
         let json = serde_json::to_vec(&head).unwrap_or_default();

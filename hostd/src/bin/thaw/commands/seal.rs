@@ -18,6 +18,9 @@ pub struct Seal {
     /// Seal for the host with this key; without it, hostd is asked for its own
     #[arg(long, value_name = "KEY", value_parser = str::parse::<PublicKey>)]
     key: Option<PublicKey>,
+    /// Who may use it, besides the host's operator [default: with a hostd, whose token this is]
+    #[arg(long, alias = "organization", value_name = "NAME")]
+    organisation: Option<String>,
 }
 
 impl Seal {
@@ -31,7 +34,7 @@ impl Seal {
 pub fn offline(seal: &Seal) -> Result<(), Error> {
     let key = seal.key.as_ref();
     let key = key.ok_or_else(|| Error::Usage("give --key, or reach a hostd".into()))?;
-    print(&seal.secret, key)
+    print(&seal.secret, key, seal.organisation.as_deref())
 }
 
 /// Seals with hostd's own key.
@@ -41,18 +44,24 @@ pub async fn run(hostd: &Hostd, seal: &Seal) -> Result<(), Error> {
         .get_sealing_key(GetSealingKeyRequest {})
         .await
         .map_err(Error::refused("the sealing key"))?;
-    let key = answer.into_inner().public_key.parse();
+    let answer = answer.into_inner();
+    let key = answer.public_key.parse();
     let key = key.map_err(|error| Error::Usage(format!("hostd's sealing key: {error}")))?;
-    print(&seal.secret, &key)
+    let own = Some(answer.organisation).filter(|own| !own.is_empty());
+    print(
+        &seal.secret,
+        &key,
+        seal.organisation.clone().or(own).as_deref(),
+    )
 }
 
-fn print(secret: &SecretOption, key: &PublicKey) -> Result<(), Error> {
+fn print(secret: &SecretOption, key: &PublicKey, organisation: Option<&str>) -> Result<(), Error> {
     let usage = |problem: String| Error::Usage(format!("{}: {problem}", secret.name));
     let name = secret.name.parse();
     let name = name.map_err(|_| Error::Usage("the secret's name is none".into()))?;
     let hosts = Hosts::parse(&secret.hosts).map_err(|error| usage(error.to_string()))?;
     let value = SecretValue::new(secret.value.clone()).map_err(|error| usage(error.to_string()))?;
-    let sealed = key.seal(&name, &hosts, &value);
+    let sealed = key.seal(&name, &hosts, organisation, &value);
     output::line(
         &sealed
             .map_err(|error| usage(error.to_string()))?
