@@ -12,7 +12,7 @@ use tests::Result;
 use crate::packages;
 
 /// Procedures that say that they are not there yet.
-const PROCEDURES_TO_COME: &[&str] = &["download", "vscode"];
+const PROCEDURES_TO_COME: &[&str] = &["download"];
 /// Routes below which nothing is supported.
 const ROUTES_TO_COME: &[&str] = &[
     "/api/v2/apps",
@@ -20,7 +20,6 @@ const ROUTES_TO_COME: &[&str] = &[
     "/api/v2/revisions",
     "/api/v2/sandboxes/{}/deploy",
     "/api/v2/volumes",
-    "/api/v3/sandbox/{}/expose/vscode",
 ];
 
 /// What has been seen in this process: by call, the scripts.

@@ -93,6 +93,18 @@ impl Attention {
 }
 
 impl Setting {
+    /// With these variables besides the sandbox's, and both streams for the client.
+    pub(super) fn piped(variables: BTreeMap<String, String>) -> Self {
+        Self {
+            env: Some(variables),
+            clear_env: None,
+            cwd: None,
+            stdin_stream_id: None,
+            stdout: Output::Piped,
+            stderr: Output::Piped,
+        }
+    }
+
     /// A program with this setting's variables and directory.
     pub(super) fn command(&self, state: &State, program: &str) -> Command {
         let mut command = Command::new(program);

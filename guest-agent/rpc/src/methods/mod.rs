@@ -10,6 +10,7 @@ mod info;
 mod launch;
 pub(crate) mod processes;
 mod search;
+mod vscode;
 mod whole;
 
 use std::future::Future;
@@ -39,9 +40,9 @@ pub(crate) async fn call(state: &State, method: &str, params: &str) -> Answer {
         "fetch" => fetch::call(state, params).await,
         "spawnDeno" | "denoHttpWait" | "spawnDenoRepl" | "denoReplClose" | "denoReplEval"
         | "denoReplCall" => deno::call(state, method, params).await,
-        "vscode" | "download" => {
-            Err(Error::new("NotSupported", format!("{method} is not there yet")).into())
-        }
+        "vscode" => vscode::call(state, params).await,
+        // The client asks for its own disk to be written to.
+        "download" => Err(Error::new("NotSupported", "read files instead").into()),
         _ => directories::call(method, params).await,
     }
 }

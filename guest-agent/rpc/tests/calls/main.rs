@@ -16,3 +16,4 @@ mod handles;
 mod processes;
 mod search;
 mod trouble;
+mod vscode;

@@ -34,6 +34,16 @@ await using(Sandbox.create({ port: 8000, ssh: true }), async (sandbox) => {
     check(other.url === sandbox.url, false);
     check((await curl(other.url)).includes("nobody listens"), true);
   });
+  // An editor, with a small one in its place that shows what it is to open.
+  await sandbox.fs.writeTextFile(
+    "/usr/local/bin/code-server",
+    '#!/bin/sh\nfor last; do :; done\nfor word; do case $word in 127.*) port=${word#*:};; esac; done\nexec python3 -m http.server --directory "$last" $port\n',
+    { mode: 0o755 },
+  );
+  const editor = await sandbox.exposeVscode("site", { editorSettings: { "editor.fontSize": 17 } });
+  await becomes("hello from inside", editor.url);
+  await editor.kill();
+  check((await editor.status).success, false);
   await server.kill();
   await server.status;
   check((await curl(byPid)).includes("nobody listens"), true);

@@ -20,7 +20,7 @@ await using(Sandbox.create(), async (sandbox) => {
   // The default image is without Deno.
   await fails(() => sandbox.deno.run({ code: "1" }), "no program `deno`");
   await fails(() => sandbox.deno.eval("1"), "no program `deno`");
-  await fails(() => sandbox.exposeVscode(), "vscode is not there yet");
+  await fails(() => sandbox.exposeVscode(), "no program `code-server`");
   check(await sandbox.sh`echo and goes on`.text(), "and goes on\n");
 });
 done();

@@ -39,7 +39,7 @@ async def main():
         await refused("deno.eval", lambda: sandbox.deno.eval("1"), "no program `deno`")
         await refused("deno.deploy", lambda: sandbox.deno.deploy("some-app", entrypoint="main.ts"), "501")
         # It asks the sandbox to write to the client's disk.
-        await refused("fs.download", lambda: sandbox.fs.download("/tmp/x", "/tmp/y"), "download is not there yet")
+        await refused("fs.download", lambda: sandbox.fs.download("/tmp/x", "/tmp/y"), "read files instead")
         process = await sandbox.spawn("echo", args=["and goes on"], stdout="piped")
         check(await process.stdout.read(), b"and goes on\n")
 
