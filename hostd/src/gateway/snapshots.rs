@@ -38,8 +38,10 @@ pub(super) async fn list(
     let size = pages::size(&query)?;
     let listing = gateway.sandboxes.services().store.list(&caller).await?;
     let searched = query.get("search").map_or("", String::as_str);
+    // Ids are of chance: parts of words are found in names alone.
     let found = |manifest: &Manifest, name: Option<&SnapshotName>| {
-        manifest.id.as_str().contains(searched)
+        searched.is_empty()
+            || manifest.id.as_str() == searched
             || name.is_some_and(|name| name.as_str().contains(searched))
     };
     let mut entries = listing.entries;
