@@ -98,6 +98,8 @@ async fn run(args: &Args) -> Result {
         table.add("share of both", "gateway", "%", share(socket, grpc));
         table.add("share of both", "Python SDK", "%", share(sdk, socket));
     }
+    // A host that stops looks at what is left on it.
+    python.stop().await?;
     host.stop().await?;
     let about = format!("one host, {} rounds", args.runs);
     table.print(&about);
@@ -198,7 +200,7 @@ async fn hear(
 
 /// The SDK, in a process that stays.
 struct Python {
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
@@ -222,8 +224,14 @@ impl Python {
         Ok(Self {
             input: child.stdin.take().context("no input")?,
             output: BufReader::new(output).lines(),
-            _child: child,
+            child,
         })
+    }
+
+    async fn stop(mut self) -> Result {
+        drop(self.input);
+        self.child.wait().await?;
+        Ok(())
     }
 
     async fn round(&mut self) -> Result<Times> {
