@@ -16,7 +16,10 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::id::SandboxId;
@@ -25,6 +28,11 @@ use crate::id::SandboxId;
 const SUN_PATH_LEN: usize = 108;
 /// `/run/<30 characters of id>/vsock.sock`.
 const LONGEST_SOCKET_SUFFIX: usize = 5 + 30 + 11;
+
+/// A hostd that was killed while it started a program leaves the lock to the copy of itself that was to become it, for
+/// a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +67,7 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing and takes its lock, without waiting.
+    /// Makes the directory if it is missing and takes its lock. Blocks for at most two seconds.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
         let io_error = |source| StateDirError::Io {
             path: path.to_owned(),
@@ -133,7 +141,7 @@ fn lock(root: &Path) -> Result<Flock<File>, StateDirError> {
         path: path.clone(),
         source,
     };
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -141,15 +149,22 @@ fn lock(root: &Path) -> Result<Flock<File>, StateDirError> {
         .mode(0o600)
         .open(&path)
         .map_err(io_error)?;
-    let locked =
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => StateDirError::Locked {
-                path: root.to_owned(),
-                pid: std::fs::read_to_string(&path)
-                    .map_or_else(|_| "unknown".into(), |pid| pid.trim().to_owned()),
-            },
-            errno => io_error(errno.into()),
-        })?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    let locked = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => break locked,
+            Err((_, errno)) if errno != Errno::EWOULDBLOCK => return Err(io_error(errno.into())),
+            Err((again, _)) if Instant::now() < until => file = again,
+            Err(_) => {
+                return Err(StateDirError::Locked {
+                    path: root.to_owned(),
+                    pid: std::fs::read_to_string(&path)
+                        .map_or_else(|_| "unknown".into(), |pid| pid.trim().to_owned()),
+                });
+            }
+        }
+        sleep(LOCK_TICK);
+    };
     // Only for people who read the message above.
     locked.set_len(0).map_err(io_error)?;
     writeln!(&*locked, "{}", std::process::id()).map_err(io_error)?;

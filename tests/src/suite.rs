@@ -1,4 +1,4 @@
-//! Runs the tests of one binary, one after the other, against one shared `hostd`.
+//! Runs the tests of one binary, one after the other, against something that they share: a `hostd`.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -19,17 +19,42 @@ use crate::products::{Missing, Products, must_run};
 /// What takes longer hangs. An emulated host boots a guest in up to half a minute under load.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-type Body = Box<dyn FnOnce(Arc<Host>) -> Pin<Box<dyn Future<Output = crate::Result>>> + Send>;
+type Body<S> = Box<dyn FnOnce(Arc<S>) -> Pin<Box<dyn Future<Output = crate::Result>>> + Send>;
 
-/// A named test.
-pub struct Test {
-    name: &'static str,
-    body: Body,
+/// What the tests of a suite share.
+pub trait Subject: Send + Sync + 'static {
+    /// Ends what a test has left running.
+    fn clear(self: &Arc<Self>) -> impl Future<Output = crate::Result>;
+    /// What a failed test shows besides its error.
+    fn report(&self) -> impl Future<Output = String>;
+    /// Ends it, after the last test.
+    fn stop(self: Arc<Self>) -> impl Future<Output = crate::Result>;
 }
 
-impl Test {
+impl Subject for Host {
+    async fn clear(self: &Arc<Self>) -> crate::Result {
+        Self::clear(self).await
+    }
+
+    async fn report(&self) -> String {
+        let (failures, log) = (self.failures().await, self.log_tail());
+        format!("--- failed sandboxes\n{failures}\n--- hostd\n{log}")
+    }
+
+    async fn stop(self: Arc<Self>) -> crate::Result {
+        Self::stop(&self).await
+    }
+}
+
+/// A named test.
+pub struct Test<S> {
+    name: &'static str,
+    body: Body<S>,
+}
+
+impl<S: Subject> Test<S> {
     /// Names an asynchronous function.
-    pub fn new<F>(name: &'static str, body: impl FnOnce(Arc<Host>) -> F + Send + 'static) -> Self
+    pub fn new<F>(name: &'static str, body: impl FnOnce(Arc<S>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = crate::Result> + 'static,
     {
@@ -40,7 +65,7 @@ impl Test {
     }
 }
 
-/// Makes `main` of a list of asynchronous functions; with `host:`, what starts the hostd that they share.
+/// Makes `main` of a list of asynchronous functions; with `host:`, what starts what they share.
 #[macro_export]
 macro_rules! suite {
     (host: $host:path, $($test:ident),+ $(,)?) => {
@@ -56,8 +81,8 @@ macro_rules! suite {
     };
 }
 
-/// What starts the shared hostd.
-pub type Start = fn() -> Pin<Box<dyn Future<Output = crate::Result<Arc<Host>>>>>;
+/// What starts what the tests share.
+pub type Start<S> = fn() -> Pin<Box<dyn Future<Output = crate::Result<Arc<S>>>>>;
 
 /// The default image's snapshot, and nothing special.
 ///
@@ -68,16 +93,16 @@ pub async fn default_host() -> crate::Result<Arc<Host>> {
 }
 
 /// What the tests of this binary share.
-struct Shared {
-    start: Start,
-    /// The hostd, once it is started.
-    host: Mutex<Option<Arc<Host>>>,
+struct Shared<S> {
+    start: Start<S>,
+    /// It, once it is started.
+    subject: Mutex<Option<Arc<S>>>,
     /// Names and reasons of those that could not run.
     skips: std::sync::Mutex<Vec<String>>,
 }
 
 /// Runs those tests that the command line asks for (the arguments are libtest's).
-pub fn run(start: Start, tests: Vec<Test>) -> ExitCode {
+pub fn run<S: Subject>(start: Start<S>, tests: Vec<Test<S>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share two slow processors; and some promise how fast something is noticed.
     arguments.test_threads = Some(1);
@@ -90,7 +115,7 @@ pub fn run(start: Start, tests: Vec<Test>) -> ExitCode {
     };
     let shared = Arc::new(Shared {
         start,
-        host: Mutex::default(),
+        subject: Mutex::default(),
         skips: std::sync::Mutex::default(),
     });
     let trials = tests
@@ -111,41 +136,44 @@ pub fn run(start: Start, tests: Vec<Test>) -> ExitCode {
     conclusion.exit_code()
 }
 
-async fn run_one(test: Test, shared: &Shared) -> Result<Completion, Failed> {
-    let host = match shared_host(shared).await {
-        Ok(host) => host,
+async fn run_one<S: Subject>(test: Test<S>, shared: &Shared<S>) -> Result<Completion, Failed> {
+    let subject = match shared_subject(shared).await {
+        Ok(subject) => subject,
         Err(error) => return cannot_run(test.name, &error, shared),
     };
-    let body = AssertUnwindSafe((test.body)(host.clone())).catch_unwind();
+    let body = AssertUnwindSafe((test.body)(subject.clone())).catch_unwind();
     let result = match tokio::time::timeout(DEADLINE, body).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(anyhow::anyhow!("it panicked, see above")),
         Err(_) => Err(anyhow::anyhow!("not done after {DEADLINE:?}")),
     };
-    let cleared = host.clear().await.context("clearing up after the test");
+    let cleared = subject.clear().await.context("clearing up after the test");
     match result.and(cleared) {
         Ok(()) => Ok(Completion::Completed),
         Err(error) if error.is::<Missing>() => cannot_run(test.name, &error, shared),
         Err(error) => {
-            let (failures, log) = (host.failures().await, host.log_tail());
-            let report = format!("{error:?}\n--- failed sandboxes\n{failures}\n--- hostd\n{log}");
-            Err(report.into())
+            let report = subject.report().await;
+            Err(format!("{error:?}\n{report}").into())
         }
     }
 }
 
-async fn shared_host(shared: &Shared) -> crate::Result<Arc<Host>> {
-    let mut host = shared.host.lock().await;
-    if let Some(host) = &*host {
-        return Ok(host.clone());
+async fn shared_subject<S>(shared: &Shared<S>) -> crate::Result<Arc<S>> {
+    let mut subject = shared.subject.lock().await;
+    if let Some(subject) = &*subject {
+        return Ok(subject.clone());
     }
     let started = (shared.start)().await?;
-    Ok(host.insert(started).clone())
+    Ok(subject.insert(started).clone())
 }
 
 /// A skip is said, with its reason; on a machine that must run everything it is a failure,
 /// and so is everything but a missing prerequisite.
-fn cannot_run(name: &str, reason: &anyhow::Error, shared: &Shared) -> Result<Completion, Failed> {
+fn cannot_run<S>(
+    name: &str,
+    reason: &anyhow::Error,
+    shared: &Shared<S>,
+) -> Result<Completion, Failed> {
     if must_run() || !reason.is::<Missing>() {
         return Err(format!("cannot run: {reason:?}").into());
     }
@@ -155,9 +183,9 @@ fn cannot_run(name: &str, reason: &anyhow::Error, shared: &Shared) -> Result<Com
     Ok(Completion::ignored_with(format!("{reason:#}")))
 }
 
-async fn stop(shared: &Shared) -> crate::Result {
-    match shared.host.lock().await.take() {
-        Some(host) => host.stop().await,
+async fn stop<S: Subject>(shared: &Shared<S>) -> crate::Result {
+    match shared.subject.lock().await.take() {
+        Some(subject) => subject.stop().await,
         None => Ok(()),
     }
 }

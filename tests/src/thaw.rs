@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -42,11 +42,20 @@ pub struct Output {
 impl Thaw {
     /// The one that was built with the tests.
     pub fn new(host: &Host) -> crate::Result<Self> {
-        Ok(Self {
-            program: Products::find()?.binary("thaw")?,
-            endpoint: format!("unix:{}", host.socket().display()),
+        let program = Products::find()?.binary("thaw")?;
+        Ok(Self::at(
+            &program,
+            &format!("unix:{}", host.socket().display()),
+        ))
+    }
+
+    /// This program, pointed there.
+    pub fn at(program: &Path, endpoint: &str) -> Self {
+        Self {
+            program: program.to_owned(),
+            endpoint: endpoint.to_owned(),
             variables: Vec::new(),
-        })
+        }
     }
 
     /// The same in a shell that has this variable.

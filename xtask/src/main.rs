@@ -5,6 +5,7 @@ mod cargo;
 mod commands;
 mod deployment;
 mod digest;
+mod doors;
 mod exec;
 mod host;
 mod lease;
@@ -16,6 +17,7 @@ mod snapshot;
 mod tally;
 mod tools;
 mod virtual_host;
+mod world;
 
 use std::process::ExitCode;
 

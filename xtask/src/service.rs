@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub tcp: Option<(u16, &'a str)>,
     /// A read-only snapshot store on the host.
     pub snapshots: Option<&'a str>,
+    /// More [files](Service::file) for it, by their kinds, for this user's eyes only.
+    pub files: &'a [(&'a str, &'a [u8])],
     /// More arguments, as a shell reads them.
     pub arguments: &'a str,
 }
@@ -35,6 +37,16 @@ impl<'a> Service<'a> {
     /// The hostd called `name` on `host`, running or not.
     pub fn new(host: &'a Host, name: &'a str) -> Self {
         Self { host, name }
+    }
+
+    /// Where it is.
+    pub const fn host(&self) -> &'a Host {
+        self.host
+    }
+
+    /// What it is called.
+    pub const fn name(&self) -> &'a str {
+        self.name
     }
 
     /// Its state directory on the host.
@@ -65,12 +77,12 @@ impl<'a> Service<'a> {
         }
         line += options.arguments;
         if let Some((port, token)) = options.tcp {
-            let file = self.file("token");
-            // Not by way of a command's arguments, which everyone can read.
-            self.host
-                .run_with_input(&format!("umask 077; cat >{file}"), token.as_bytes())?;
-            let address = self.host.listen_address();
+            self.write("token", token.as_bytes())?;
+            let (address, file) = (self.host.listen_address(), self.file("token"));
             line += &format!(" --listen tcp:{address}:{port} --token-file {file}");
+        }
+        for (kind, contents) in options.files {
+            self.write(kind, contents)?;
         }
         let (log, pid) = (self.file("log"), self.file("pid"));
         self.host.run(&format!(
@@ -82,6 +94,12 @@ impl<'a> Service<'a> {
         };
         self.wait_for_socket()?;
         Ok(running)
+    }
+
+    /// Writes a file of its own. Not by way of a command's arguments, which everyone can read.
+    fn write(&self, kind: &str, contents: &[u8]) -> Result<()> {
+        let line = format!("umask 077; cat >{}", self.file(kind));
+        self.host.run_with_input(&line, contents)
     }
 
     /// Whether its process is there.
@@ -131,14 +149,17 @@ impl<'a> Service<'a> {
             }
             sleep(TICK);
         }
-        let log = self
-            .host
-            .run(&format!("tail -n 20 {}", self.file("log")))
-            .unwrap_or_default();
-        bail!("hostd did not start; its log ends with\n{log}")
+        bail!("hostd did not start; its log ends with\n{}", self.log(20))
     }
 
-    fn file(&self, kind: &str) -> String {
+    /// The last lines of its log.
+    pub fn log(&self, lines: u32) -> String {
+        let log = format!("tail -n {lines} {}", self.file("log"));
+        self.host.run(&log).unwrap_or_default()
+    }
+
+    /// A file on the host that is removed when it is stopped.
+    pub fn file(&self, kind: &str) -> String {
         format!("{}/{}.{kind}", self.host.runtime(), self.name)
     }
 }

@@ -25,6 +25,9 @@ pub const BUILDING: &[Tool] = &[
 /// What talking to the virtual host needs.
 pub const REMOTE: &[Tool] = &[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")];
 
+/// What making certificates needs.
+pub const CERTIFICATES: &[Tool] = &[("openssl", "openssl")];
+
 /// What making namespaces and moving processes into them needs.
 pub const NETWORK: &[Tool] = &[
     ("ip", "iproute2"),

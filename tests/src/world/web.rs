@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/bytes/N` | N bytes |
 //! | `/digest` | the SHA-256 of the request's body |
+//! | `/authorized` | the SHA-256 of the request's authorization: nothing on the way back knows the secret in it |
 //! | `/events` | three server-sent events with a pause between them; each says what the request's authorization was, if it had one |
 //! | `/token` | an access token (RFC 6749), [`TOKEN`] |
 //! | `/away` | a redirect to `other.thaw.example` |
@@ -132,6 +133,10 @@ async fn answer(
         "/token" => text(format!(
             r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":600}}"#
         )),
+        "/authorized" => {
+            let sent = seen.headers.get(AUTHORIZATION.as_str());
+            text(hex::encode(Sha256::digest(sent.map_or("", String::as_str))))
+        }
         "/away" => {
             let answer = Response::builder().status(StatusCode::FOUND);
             answer
@@ -174,8 +179,7 @@ async fn digest(mut body: Incoming) -> crate::Result<String> {
             digest.update(&data);
         }
     }
-    let digest = digest.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(digest.finalize()))
 }
 
 fn socket(request: &mut Request<Incoming>, seen: Seen, record: Record) -> crate::Result<Answer> {

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use regex::Regex;
 use tests::Result;
 
-use crate::packages;
+use crate::script::packages;
 
 /// Procedures that say that they are not there yet.
 const PROCEDURES_TO_COME: &[&str] = &["download"];

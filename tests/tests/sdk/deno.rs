@@ -1,40 +1,31 @@
 //! A snapshot with Deno, made as users make one: a sandbox, a program copied into it, and the sandbox saved.
 
-use std::sync::Arc;
-
 use anyhow::ensure;
-use protocol::hostd::v1::CreateSnapshotRequest;
+use tests::Result;
 use tests::thaw::Thaw;
-use tests::{Host, Result};
 
-use crate::packages;
+use crate::script::packages;
 
 /// What the snapshot is called.
 const NAME: &str = "deno";
-/// Where npm has put the program.
+/// Where npm has put the program, and where it is in the sandbox.
 const PROGRAM: &str = "node_modules/@deno/linux-x64-glibc/deno";
+const PLACE: &str = "/usr/local/bin/deno";
 
 /// Makes it.
-pub async fn snapshot(host: &Arc<Host>) -> Result {
-    let sandbox = host.create().await?;
-    let program = packages("javascript")?.join(PROGRAM);
-    let to = format!("{}:/usr/local/bin/deno", sandbox.id());
-    let from = program.display().to_string();
-    let copied = Thaw::new(host)?.output(&["cp", &from, &to]).await?;
-    ensure!(copied.code == Some(0), "{}", copied.stderr);
+pub async fn snapshot(thaw: &Thaw) -> Result {
+    let sandbox = thaw.says(&["create"]).await?;
+    let program = packages("javascript")?.join(PROGRAM).display().to_string();
+    let to = format!("{sandbox}:{PLACE}");
+    thaw.says(&["cp", &program, &to]).await?;
     // What it reads of itself is in memory then.
-    let said = sandbox
-        .says("chmod 755 /usr/local/bin/deno && cd /tmp && deno eval 'console.log(6 * 7)'")
-        .await?;
+    let line = format!("chmod 755 {PLACE} && cd /tmp && deno eval 'console.log(6 * 7)'");
+    let said = thaw.says(&["exec", &sandbox, "sh", "-c", &line]).await?;
     ensure!(said == "42", "{said}");
-    let request = CreateSnapshotRequest {
-        sandbox_id: sandbox.id().to_owned(),
-        name: NAME.to_owned(),
-        ..Default::default()
-    };
-    host.clients().snapshots().create(request).await?;
-    sandbox.kill().await?;
+    thaw.says(&["snapshot", "create", &sandbox, "--name", NAME])
+        .await?;
     // The first restore takes longer than the SDKs wait where all is emulated.
-    host.restore(NAME).await?.kill().await?;
+    let restored = thaw.says(&["create", "--snapshot", NAME]).await?;
+    thaw.says(&["kill", &sandbox, &restored]).await?;
     Ok(())
 }

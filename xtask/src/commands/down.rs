@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::up;
 use crate::{
+    doors,
     host::{Here, Host},
     paths, progress,
     service::Service,
@@ -29,10 +30,11 @@ pub fn run(_: Arguments) -> Result<ExitCode> {
         step.done();
     }
     let here = Host::Here(Here::new()?);
-    Service::new(&here, up::NAME).stop()?;
+    let service = Service::new(&here, up::NAME);
+    service.stop()?;
+    doors::remove_files(&service)?;
     for directory in [paths::runtime(&cache)?, paths::state(&cache)?] {
         fs::remove_dir_all(directory)?;
     }
-    let _ = fs::remove_file(cache.join("token"));
     Ok(ExitCode::SUCCESS)
 }

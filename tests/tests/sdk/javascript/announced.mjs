@@ -1,4 +1,6 @@
 // The two snippets that introduced Deno Sandbox.
+import { createHash } from "node:crypto";
+
 await using(Sandbox.create(), async (sandbox) => {
   const child = await sandbox.spawn("echo", { args: ["Hello from the sandbox"], stdout: "piped" });
   const { status, stdoutText } = await child.output();
@@ -7,7 +9,9 @@ await using(Sandbox.create(), async (sandbox) => {
   check(await sandbox.fs.readTextFile("hello.txt"), "Hello, file");
 });
 
-const secrets = { OPENAI_API_KEY: { hosts: ["api.thaw.example"], value: "sk-live-from-the-announcement" } };
+const value = "sk-live-from-the-announcement";
+const authorized = createHash("sha256").update(`Bearer ${value}`).digest("hex");
+const secrets = { OPENAI_API_KEY: { hosts: ["api.thaw.example"], value } };
 await using(Sandbox.create({ allowNet: ["api.thaw.example"], secrets }), async (sandbox) => {
   const placeholder = await sandbox.env.get("OPENAI_API_KEY");
   check(placeholder.startsWith("DENO_SECRET_PLACEHOLDER_"), true);
@@ -22,6 +26,9 @@ await using(Sandbox.create({ allowNet: ["api.thaw.example"], secrets }), async (
   const response = await sandbox.fetch("https://api.thaw.example/echo", { method: "POST", headers, body: "ask" });
   check([response.status, response.ok], [200, true]);
   const echoed = await response.text();
+  // It was received as it is, by who answers with its digest.
+  const received = await sandbox.fetch("https://api.thaw.example/authorized", { headers });
+  check(await received.text(), authorized);
   check(echoed.includes(`Bearer ${placeholder}`) || echoed, true);
   await fails(() => sandbox.fetch("https://other.thaw.example/"), "TypeError");
   await fails(() => sandbox.fetch("https://api.thaw.example/", { signal: AbortSignal.timeout(0) }), "AbortError");

@@ -1,5 +1,9 @@
 # The two snippets that introduced Deno Sandbox.
+import hashlib
+
 sdk = DenoDeploy()
+SECRET = "sk-live-from-the-announcement"
+AUTHORIZED = hashlib.sha256(f"Bearer {SECRET}".encode()).hexdigest()
 
 with sdk.sandbox.create() as sandbox:
     process = sandbox.spawn("echo", args=["Hello from the sandbox"], stdout="piped")
@@ -13,7 +17,7 @@ with sdk.sandbox.create(
     secrets={
         "OPENAI_API_KEY": {
             "hosts": ["api.thaw.example"],
-            "value": "sk-live-from-the-announcement",
+            "value": SECRET,
         }
     },
 ) as sandbox:
@@ -24,10 +28,15 @@ with sdk.sandbox.create(
     answer, told = process.stdout.read(), process.stderr.read()
     check((process.wait()["code"], told), (0, b""))
     check(f"Bearer {placeholder}".encode() in answer or answer, True)
+    # It was received as it is, by who answers with its digest.
+    process = sandbox.spawn("sh", args=["-c", ask.replace("/echo", "/authorized")], stdout="piped")
+    check(process.stdout.read().decode(), AUTHORIZED)
     # The same from the sandbox's network, without a program.
     headers = {"authorization": f"Bearer {placeholder}"}
     response = sandbox.fetch("https://api.thaw.example/echo", headers=headers)
     check((response.status_code, response.is_success), (200, True))
+    response = sandbox.fetch("https://api.thaw.example/authorized", headers=headers)
+    check(response.read().decode(), AUTHORIZED)
     fails(lambda: sandbox.fetch("https://other.thaw.example/"), "TypeError")
 
     refused = "curl -sS -m 20 https://other.thaw.example/"

@@ -3,17 +3,16 @@
 mod clones;
 mod secrets;
 mod thaw;
-mod world;
 
 use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
 
-use self::{thaw::Thaw, world::World};
-use super::up::new_token;
+use self::thaw::Thaw;
 use crate::{
     deployment::Deployment,
+    doors,
     host::Host,
     lease::Lease,
     paths,
@@ -21,6 +20,7 @@ use crate::{
     progress,
     service::{Options, Service},
     snapshot,
+    world::World,
 };
 
 /// Build everything, restore sandboxes from a snapshot, and run programs in them.
@@ -60,13 +60,14 @@ pub fn demonstrate(
     // A port and a name of its own: it works beside what `up` has started.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let token_file = paths::cache()?.join("demo.token");
-    let token = new_token(&token_file)?;
+    let token = doors::new_token(&token_file)?;
     let service = Service::new(host, "demo");
     let world = World::start(host, deployment)?;
     let options = Options {
         tcp: Some((port, &token)),
         snapshots: Some(snapshots),
         arguments: &world.hostd_arguments(),
+        ..Options::default()
     };
     let running = service.start(deployment, &options)?;
     host.forward(port)?;

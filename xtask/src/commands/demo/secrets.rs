@@ -2,7 +2,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::{thaw::Thaw, title, world::World};
+use super::{thaw::Thaw, title};
+use crate::world::World;
 
 /// The variable of the demo's own environment that has the value.
 pub const VARIABLE: &str = "DEMO_API_KEY";

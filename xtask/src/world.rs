@@ -21,12 +21,12 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Starts it and waits until its servers listen.
+    /// Starts it and waits until its servers listen. A host has room for one.
     ///
     /// # Errors
     /// When they do not.
     pub fn start(host: &'a Host, deployment: &Deployment) -> Result<Self> {
-        let directory = format!("{}/demo-world", host.runtime());
+        let directory = format!("{}/world", host.runtime());
         let world = Self { host, directory };
         world.end()?;
         let (directory, programs) = (&world.directory, &deployment.programs);
@@ -42,7 +42,7 @@ impl<'a> World<'a> {
             sleep(TICK);
         }
         bail!(
-            "the demo's servers do not start: {}",
+            "its servers do not start: {}",
             host.run(&format!("cat {directory}/out"))?
         )
     }
@@ -63,7 +63,7 @@ impl<'a> World<'a> {
         let line = self
             .host
             .run(&format!("tail -n 1 {}/requests", self.directory))?;
-        serde_json::from_str(&line).context("the demo's servers have received nothing")
+        serde_json::from_str(&line).context("its servers have received nothing")
     }
 
     /// Ends it, if it runs, and removes its files.
