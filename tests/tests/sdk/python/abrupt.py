@@ -153,8 +153,11 @@ for about in (half_a_frame, output_without_end, input_without_end, an_upload, a_
         check(process.stdout.read(), f"{about.__name__}\n".encode())
 with sdk.sandbox.connect(lasting) as sandbox:
     check(sandbox.fs.read_text_file("/etc/hostname") != "", True)
-    # What was being written is there as far as it came, as it would be in Deno.
-    check(sandbox.fs.stat("/tmp/never")["size"] <= 655_360, True)
+    # What was being written is there as far as it came, as it would be in Deno: a reset may overtake all of it.
+    try:
+        check(sandbox.fs.stat("/tmp/never")["size"] <= 655_360, True)
+    except Exception as error:
+        check("NotFound" in str(error) or repr(error), True)
     sandbox.kill()
 ends("the last")
 done()
