@@ -10,26 +10,36 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Goes with `Upgrade: h2c`, which is not offered on.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+const OF_ONE_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+fn is_of_one_connection(name: &HeaderName) -> bool {
+    OF_ONE_CONNECTION.contains(name)
+}
+
 /// Drops what ends here, and what `Connection` names, but for what frames or addresses the message.
 ///
 /// `TE: trailers` stays: gRPC asks for its trailers with it, and we pass trailers on.
 pub fn strip(headers: &mut HeaderMap) {
+    // Most messages have none.
+    if !headers.keys().any(is_of_one_connection) {
+        return;
+    }
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    for name in &OF_ONE_CONNECTION {
         headers.remove(name);
     }
-    headers.remove(HTTP2_SETTINGS);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

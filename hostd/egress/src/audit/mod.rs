@@ -102,15 +102,22 @@ impl Audit {
     }
 
     /// Tells it.
-    pub fn tell(&self, decision: Decision) {
-        self.log(&decision);
-        self.totals.add(&decision);
-        let decision = Arc::new(decision);
-        // Nobody listens: nobody is told.
-        if let Some(own) = self.own.get() {
-            let _ = own.send(decision.clone());
+    pub fn tell(&self, decision: &Decision) {
+        self.log(decision);
+        self.totals.add(decision);
+        let listened_to = |events: &&broadcast::Sender<_>| events.receiver_count() > 0;
+        let mut listened = [Some(&self.all), self.own.get()]
+            .into_iter()
+            .flatten()
+            .filter(listened_to)
+            .peekable();
+        // Nobody listens: nobody is told, and nothing is copied.
+        if listened.peek().is_some() {
+            let decision = Arc::new(decision.clone());
+            for events in listened {
+                let _ = events.send(decision.clone());
+            }
         }
-        let _ = self.all.send(decision);
     }
 
     fn log(&self, decision: &Decision) {
@@ -132,7 +139,7 @@ mod tests {
         let mut listener = log.subscribe();
         let audit = log.sandbox("box");
         for port in 1..=5 {
-            audit.tell(audit.decision(Protocol::Tcp, port));
+            audit.tell(&audit.decision(Protocol::Tcp, port));
         }
         drop((log, audit));
         let mut heard = Vec::new();
@@ -151,8 +158,8 @@ mod tests {
         let (audit, other) = (log.sandbox("box"), log.sandbox("other"));
         let mut listener = audit.clone().subscribe();
         for port in 1..=5 {
-            audit.tell(audit.decision(Protocol::Tcp, port));
-            other.tell(other.decision(Protocol::Tcp, port));
+            audit.tell(&audit.decision(Protocol::Tcp, port));
+            other.tell(&other.decision(Protocol::Tcp, port));
         }
         drop(audit);
         for expected in 1..=5 {

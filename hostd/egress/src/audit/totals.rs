@@ -96,11 +96,11 @@ mod tests {
         let (one, other) = (log.sandbox("one"), log.sandbox("other"));
         for audit in [&one, &other, &other] {
             let decision = audit.decision(Protocol::Http, 443);
-            audit.tell(decision.clone());
-            audit.tell(decision.end(10, 200));
+            audit.tell(&decision);
+            audit.tell(&decision.end(10, 200));
         }
         let refused = one.decision(Protocol::Dns, 53);
-        one.tell(refused.refuse(Reason::Other("a reason")));
+        one.tell(&refused.refuse(Reason::Other("a reason")));
         let counted = log.totals();
         let of = |protocol, outcome| {
             let mut all = counted.decided.iter();

@@ -110,7 +110,7 @@ impl Connections {
         self.counters.passed();
         let address = host.address();
         decision.address = Some(address);
-        self.shared.audit.tell(decision.clone());
+        self.shared.audit.tell(&decision);
         let _ = guest.set_nodelay(true);
         let meters = Meters::default();
         let passed = tokio::select! {
@@ -126,7 +126,7 @@ impl Connections {
             reset(host.stream());
         }
         let (up, down) = meters.total();
-        self.shared.audit.tell(decision.end(up, down));
+        self.shared.audit.tell(&decision.end(up, down));
     }
 
     async fn refuse(&self, guest: TcpStream, destination: SocketAddr, refused: Refused) {
@@ -177,7 +177,7 @@ impl Connections {
     fn tell(&self, mut decision: Decision, outcome: Outcome, reason: Reason) {
         decision.outcome = outcome;
         decision.reason = Some(reason);
-        self.shared.audit.tell(decision);
+        self.shared.audit.tell(&decision);
     }
 }
 

@@ -13,6 +13,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::yield_now;
 
+use super::driven::Driven;
+
 /// How much is taken ahead: as much as a TLS record holds.
 const AHEAD: usize = 16 << 10;
 /// How often others may run meanwhile: hyper reads a body only after it was asked for.
@@ -28,17 +30,21 @@ pub(super) struct Begun {
     length: u64,
     /// What is not there yet; nothing, if all is.
     rest: Option<Incoming>,
+    /// What brings it, if nobody else makes it do so.
+    driven: Option<Driven>,
 }
 
 impl Begun {
-    /// Takes what is there.
-    pub(super) async fn of(incoming: Incoming) -> Self {
+    /// Takes what is there. `driven` is the connection that brings the body, unless that is another task's to do.
+    pub(super) async fn of(incoming: Incoming, driven: Option<Driven>) -> Self {
+        let turns = if driven.is_some() { 0 } else { TURNS };
         let mut begun = Self {
             taken: VecDeque::new(),
             length: 0,
             rest: Some(incoming),
+            driven,
         };
-        for turn in 0..=TURNS {
+        for turn in 0..=turns {
             if turn > 0 {
                 yield_now().await;
             }
@@ -56,14 +62,14 @@ impl Begun {
 
     /// Takes frames as long as there are some.
     fn take(&mut self, cx: &mut Context<'_>) {
-        while let Some(rest) = &mut self.rest
+        while let Some(rest) = &self.rest
             && self.length < AHEAD as u64
         {
             if rest.is_end_stream() {
                 self.rest = None;
                 return;
             }
-            match Pin::new(rest).poll_frame(cx) {
+            match self.poll_rest(cx) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.rest = None,
                 Poll::Ready(Some(polled)) => {
@@ -90,9 +96,21 @@ impl Begun {
             self.length -= data.map_or(0, Bytes::len) as u64;
             return Poll::Ready(Some(polled));
         }
-        match &mut self.rest {
-            None => Poll::Ready(None),
-            Some(rest) => Pin::new(rest).poll_frame(cx),
+        self.poll_rest(cx)
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Polled>> {
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *rest).poll_frame(cx);
+        match &self.driven {
+            // It was asked for now, and may be there already.
+            Some(driven) if polled.is_pending() => {
+                driven.drive(cx);
+                Pin::new(rest).poll_frame(cx)
+            }
+            _ => polled,
         }
     }
 

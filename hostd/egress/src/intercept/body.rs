@@ -42,6 +42,8 @@ pub(super) struct Body {
     source: Source,
     transform: Option<Box<dyn Transform>>,
     map_trailers: Option<TrailerMap>,
+    /// What ends it early, told on the next call: hyper then has sent on what came before it.
+    error: Option<BodyError>,
     meter: Meter,
     /// Dropped when the body is done with, however it ended.
     _until_end: Option<Box<dyn Send>>,
@@ -87,6 +89,7 @@ impl Body {
             source,
             transform: None,
             map_trailers: None,
+            error: None,
             meter: Meter::default(),
             _until_end: None,
         }
@@ -250,11 +253,22 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = match this.settled.pop_front() {
             Some(settled) => Some(settled),
             None => ready!(this.poll(cx)),
         };
-        Poll::Ready(polled.map(|polled| polled.map(|frame| this.count(frame))))
+        match polled {
+            Some(Err(error)) => {
+                this.error = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(this.count(frame)))),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -264,7 +278,7 @@ impl http_body::Body for Body {
             Source::Stream(begun) => self.transform.is_none() && begun.is_end_stream(),
             Source::Whole(_) | Source::Trailers(_) => false,
         };
-        ended && self.settled.is_empty()
+        ended && self.settled.is_empty() && self.error.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

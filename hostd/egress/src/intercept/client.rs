@@ -1,6 +1,8 @@
 //! HTTP towards an upstream: one connection of it.
 
 use std::net::IpAddr;
+use std::pin::pin;
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
@@ -10,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
+use super::driven::{Driven, Drivers};
 use super::limits;
 use super::protocol::Protocol;
 use super::tasks::Tasks;
@@ -19,6 +22,8 @@ pub(super) struct Client {
     sender: Sender,
     /// Where the upstream is.
     pub(super) address: IpAddr,
+    /// Since when nothing was asked of it.
+    resting: Instant,
 }
 
 /// Where a connection goes, and for how long it may.
@@ -31,17 +36,18 @@ pub(super) struct Lasting {
 
 enum Sender {
     /// One request at a time.
-    Http1(http1::SendRequest<Body>),
+    Http1(http1::SendRequest<Body>, Driven),
     /// As many as the upstream takes.
     Http2(http2::SendRequest<Body>),
 }
 
 impl Client {
-    /// Begins HTTP on a stream; the connection's work is done in `tasks`.
+    /// Begins HTTP on a stream; the connection's work is done by `drivers`, or for HTTP/2 in `tasks`.
     pub(super) async fn begin<S>(
         stream: S,
         lasting: Lasting,
         protocol: Protocol,
+        drivers: &Drivers,
         tasks: &Tasks,
     ) -> Result<Self, hyper::Error>
     where
@@ -49,16 +55,26 @@ impl Client {
     {
         let Lasting { address, until } = lasting;
         let sender = match protocol {
-            Protocol::Http1 => Sender::Http1(begin_http1(stream, until, tasks).await?),
+            Protocol::Http1 => {
+                let (sender, driven) = begin_http1(stream, until, drivers).await?;
+                Sender::Http1(sender, driven)
+            }
             Protocol::Http2 => Sender::Http2(begin_http2(stream, until, tasks).await?),
         };
-        Ok(Self { sender, address })
+        Ok(Self {
+            sender,
+            address,
+            resting: Instant::now(),
+        })
     }
 
     /// Whether another request may be sent: waits for the end of the one before on HTTP/1.1.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
-            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http1(sender, driven) => {
+                let ready = driven.while_polling(|cx| sender.poll_ready(cx));
+                ready.await.is_ok()
+            }
             Sender::Http2(sender) => sender.ready().await.is_ok(),
         }
     }
@@ -66,10 +82,11 @@ impl Client {
     /// Another handle of an HTTP/2 connection; HTTP/1.1 has one only.
     pub(super) fn share(&self) -> Option<Self> {
         match &self.sender {
-            Sender::Http1(_) => None,
+            Sender::Http1(..) => None,
             Sender::Http2(sender) => Some(Self {
                 sender: Sender::Http2(sender.clone()),
                 address: self.address,
+                resting: self.resting,
             }),
         }
     }
@@ -77,15 +94,34 @@ impl Client {
     /// Whether the connection is over.
     pub(super) fn is_closed(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http1(sender, _) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
         }
+    }
+
+    /// Does the work of an HTTP/1.1 connection, as long as what it brings is waited for.
+    pub(super) fn driven(&self) -> Option<Driven> {
+        match &self.sender {
+            Sender::Http1(_, driven) => Some(driven.clone()),
+            Sender::Http2(_) => None,
+        }
+    }
+
+    /// Takes note that it is not used from now on.
+    pub(super) fn rests(&mut self) {
+        self.resting = Instant::now();
+    }
+
+    /// Whether the upstream may be about to end the connection for want of work: none does so after less than
+    /// [`limits::REST`]. Of HTTP/2, where others use it meanwhile, it is never known.
+    pub(super) fn may_have_ended(&self) -> bool {
+        self.protocol() == Protocol::Http2 || self.resting.elapsed() >= limits::REST
     }
 
     /// What is spoken.
     pub(super) fn protocol(&self) -> Protocol {
         match &self.sender {
-            Sender::Http1(_) => Protocol::Http1,
+            Sender::Http1(..) => Protocol::Http1,
             Sender::Http2(_) => Protocol::Http2,
         }
     }
@@ -96,7 +132,10 @@ impl Client {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http1(sender, driven) => {
+                let mut sending = pin!(sender.try_send_request(request));
+                driven.while_polling(|cx| sending.as_mut().poll(cx)).await
+            }
             Sender::Http2(sender) => sender.try_send_request(request).await,
         }
     }
@@ -105,18 +144,18 @@ impl Client {
 async fn begin_http1<S>(
     stream: S,
     until: BoxFuture<'static, ()>,
-    tasks: &Tasks,
-) -> Result<http1::SendRequest<Body>, hyper::Error>
+    drivers: &Drivers,
+) -> Result<(http1::SendRequest<Body>, Driven), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
     builder
-        .preserve_header_case(true)
+        .title_case_headers(true)
         .max_header_size(limits::HEAD);
     builder.max_buf_size(limits::H1_BUFFER);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    tasks.spawn(async move {
+    let driven = drivers.add(async move {
         tokio::select! {
             biased;
             ended = connection.with_upgrades() => {
@@ -127,7 +166,7 @@ where
             () = until => {}
         }
     });
-    Ok(sender)
+    Ok((sender, driven))
 }
 
 async fn begin_http2<S>(

@@ -15,7 +15,7 @@ use super::protocol::Protocol;
 use super::record::Record;
 use super::rewriting::{BodyPlan, Rewriting};
 use super::session::{Common, Opened};
-use super::upstream::{Pool, UpstreamError};
+use super::upstream::{Answer, Pool, UpstreamError};
 use super::{asked, lingering, outbound, websocket};
 use crate::policy::Target;
 
@@ -172,7 +172,11 @@ impl Exchange {
             outbound::request(head, body, plan, &mut rewriting, &self.common, record).await?;
         record.goes();
         let sent = self.pool.send(&target, self.protocol, request).await;
-        let (answer, address) = sent.map_err(|error| match error {
+        let Answer {
+            response,
+            address,
+            driven,
+        } = sent.map_err(|error| match error {
             // Nothing else of ours can fail there.
             UpstreamError::Http(error) if error.is_user() => Problem::ClientBody,
             error => Problem::Upstream {
@@ -181,10 +185,10 @@ impl Exchange {
             },
         })?;
         record.answered(address);
-        if answer.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED {
             rewriting.refused();
         }
-        let passed = inbound::answer(answer, rewriting, upgrade, bodiless).await?;
+        let passed = inbound::answer(response, driven, rewriting, upgrade, bodiless).await?;
         Ok((passed, Way { target, address }))
     }
 }

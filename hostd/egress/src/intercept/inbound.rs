@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 
 use super::begun::Begun;
 use super::body::Body;
+use super::driven::Driven;
 use super::problem::{Culprit, Problem};
 use super::record::Record;
 use super::rewriting::Rewriting;
@@ -33,6 +34,7 @@ pub(super) struct Socket {
 /// Takes the secrets out and makes the answer.
 pub(super) async fn answer(
     answer: Response<Incoming>,
+    driven: Option<Driven>,
     mut rewriting: Rewriting,
     upgrade: Option<OnUpgrade>,
     bodiless: bool,
@@ -67,7 +69,7 @@ pub(super) async fn answer(
         head.headers.remove(CONTENT_LENGTH);
     }
     let trailers = rewriting.trailers();
-    let body = Body::stream(Begun::of(incoming).await)
+    let body = Body::stream(Begun::of(incoming, driven).await)
         .transformed(transform)
         .trailers_mapped(trailers)
         .settled();

@@ -52,17 +52,19 @@ async fn ask(oauth2: OAuth2, value: SecretValue, common: Common) -> Result<Grant
     let scope = Scope::new();
     let pool = Pool::new(Common { outside, ..common }, true, scope.0.clone());
     let target = oauth2.spec().endpoint.target();
-    let sent = pool.send(target, Protocol::Http1, Box::new(request)).await;
-    let (answer, _) = sent.map_err(|error| {
-        // The details are for whoever named the endpoint, and not for the guest.
-        tracing::warn!(endpoint = %oauth2.spec().endpoint, %error, "no answer of a token endpoint");
-        unreachable(&error)
-    })?;
-    let status = answer.status();
-    // What is not a token is of interest up to its error's word.
-    let body = Limited::new(answer.into_body(), limits::TOKEN_ANSWER)
-        .collect()
-        .await;
+    let asking = async {
+        let sent = pool.send(target, Protocol::Http1, Box::new(request)).await;
+        let answer = sent.map_err(|error| {
+            // The details are for whoever named the endpoint, and not for the guest.
+            tracing::warn!(endpoint = %oauth2.spec().endpoint, %error, "no answer of a token endpoint");
+            unreachable(&error)
+        })?;
+        let (head, body) = answer.response.into_parts();
+        // What is not a token is of interest up to its error's word.
+        let body = Limited::new(body, limits::TOKEN_ANSWER).collect().await;
+        Ok((head.status, body))
+    };
+    let (status, body) = pool.drivers().along(asking).await?;
     match body {
         Ok(body) => OAuth2::read(status, &body.to_bytes()),
         Err(_) if status != StatusCode::OK => OAuth2::read(status, &[]),

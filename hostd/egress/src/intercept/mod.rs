@@ -24,6 +24,7 @@ pub mod authority;
 mod begun;
 mod body;
 mod client;
+mod driven;
 mod exchange;
 mod inbound;
 mod limits;
@@ -167,16 +168,19 @@ async fn serve_http<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let exchange = Arc::new(Exchange::new(common, opened, protocol, pool));
+    let exchange = Arc::new(Exchange::new(common, opened, protocol, Arc::clone(&pool)));
     let answering = Arc::clone(&exchange);
-    let served = server::serve(stream, protocol, tasks, move |request| {
-        Arc::clone(&answering).answer(request)
-    })
-    .await;
-    if let Some(left) = exchange.take_left() {
-        left.await;
-    }
-    served.map_err(ServeError::Http)
+    let serving = async {
+        let served = server::serve(stream, protocol, tasks, move |request| {
+            Arc::clone(&answering).answer(request)
+        })
+        .await;
+        if let Some(left) = exchange.take_left() {
+            left.await;
+        }
+        served.map_err(ServeError::Http)
+    };
+    pool.drivers().along(serving).await
 }
 
 #[cfg(test)]

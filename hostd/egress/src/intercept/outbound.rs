@@ -30,6 +30,9 @@ pub(super) fn address(
     protocol: Protocol,
 ) -> Result<(), Problem> {
     hop::strip(&mut head.headers);
+    if protocol == Protocol::Http1 && is_addressed(head, target, opened) {
+        return Ok(());
+    }
     let default_port = if opened.secure() { 443 } else { 80 };
     let name = host_text(target, default_port);
     let path = head
@@ -64,6 +67,21 @@ pub(super) fn address(
 }
 
 /// `host`, or `host:port` where the scheme would have another one.
+/// Whether a head is what [`address`] would make of it, as most are.
+fn is_addressed(head: &request::Parts, target: &Target, opened: &Opened) -> bool {
+    let default_port = if opened.secure() { 443 } else { 80 };
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    let name = target.host_name().map(|name| name.as_str().as_bytes());
+    head.version == Version::HTTP_11
+        && head.uri.authority().is_none()
+        && head.uri.path().starts_with('/')
+        && target.port == default_port
+        && host.is_some()
+        && host == name
+        && hosts.next().is_none()
+}
+
 fn host_text(target: &Target, default_port: u16) -> String {
     let text = target.to_string();
     let default = format!(":{default_port}");
@@ -93,7 +111,7 @@ pub(super) async fn request(
             let (body, signed) = Box::pin(gathered).await?;
             (body, Some(signed))
         }
-        None => (Body::stream(Begun::of(incoming).await), None),
+        None => (Body::stream(Begun::of(incoming, None).await), None),
         Some(transform) => {
             let rewritten = rewritten(&mut head, incoming, transform);
             (Box::pin(rewritten).await?, None)
@@ -121,7 +139,7 @@ async fn gathered(
     }
     let place = Arc::clone(&common.signing).try_acquire_owned();
     let place = place.map_err(|_| Problem::TooManyToSign)?;
-    let body = Body::stream(Begun::of(incoming).await).transformed(transform);
+    let body = Body::stream(Begun::of(incoming, None).await).transformed(transform);
     let bytes = gather(body, limits::SIGNED_BODY, Problem::TooLongToSign).await?;
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
@@ -139,7 +157,7 @@ async fn rewritten(
         .size_hint()
         .exact()
         .is_some_and(|length| length <= limits::GATHERED_BODY);
-    let body = Body::stream(Begun::of(incoming).await).transformed(Some(transform));
+    let body = Body::stream(Begun::of(incoming, None).await).transformed(Some(transform));
     if !said || !short {
         return Ok(body);
     }

@@ -81,7 +81,7 @@ impl Record {
     /// Tells that it goes out.
     pub(super) fn goes(&mut self) {
         if let Some(decision) = &self.decision {
-            self.audit.tell(decision.clone());
+            self.audit.tell(decision);
             self.told = true;
         }
     }
@@ -113,7 +113,7 @@ impl Drop for Record {
         self.count_secrets();
         if let Some(decision) = self.decision.take().filter(|_| self.told) {
             self.audit
-                .tell(decision.end(self.up.total(), self.down.total()));
+                .tell(&decision.end(self.up.total(), self.down.total()));
         }
     }
 }

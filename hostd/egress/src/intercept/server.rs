@@ -54,7 +54,7 @@ fn http1() -> http1::Builder {
         .header_read_timeout(limits::HEAD_TIME)
         .max_header_size(limits::HEAD)
         .max_buf_size(limits::H1_BUFFER)
-        .preserve_header_case(true)
+        .title_case_headers(true)
         // What the upstream sends is passed on, and nothing added.
         .auto_date_header(false);
     builder

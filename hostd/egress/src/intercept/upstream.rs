@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::body::Body;
 use super::client::{Client, Lasting};
+use super::driven::{Driven, Drivers};
 use super::limits;
 use super::protocol::Protocol;
 use super::session::{Common, Undialled};
@@ -53,6 +54,7 @@ pub(super) struct Pool {
     common: Common,
     secure: bool,
     tasks: Tasks,
+    drivers: Drivers,
     idle: Mutex<Vec<(Target, Client)>>,
     /// Held while connecting, so that HTTP/2's streams share what one of them dials.
     connecting: AsyncMutex<()>,
@@ -65,9 +67,15 @@ impl Pool {
             common,
             secure,
             tasks,
+            drivers: Drivers::default(),
             idle: Mutex::new(Vec::new()),
             connecting: AsyncMutex::new(()),
         }
+    }
+
+    /// What does the work of its HTTP/1.1 connections.
+    pub(super) fn drivers(&self) -> &Drivers {
+        &self.drivers
     }
 
     /// Connects and says which of `protocols` the upstream chose: the first one, where there is no TLS to ask with.
@@ -92,8 +100,10 @@ impl Pool {
         protocol: Protocol,
         request: Box<Request<Body>>,
     ) -> Result<Answer, UpstreamError> {
-        let again = repeatable(&request);
-        let request = match self.kept(target).await {
+        let kept = self.kept(target).await;
+        let doubtful = kept.as_ref().is_some_and(Client::may_have_ended);
+        let again = doubtful.then(|| repeatable(&request)).flatten();
+        let request = match kept {
             None => request,
             Some(client) => match self.send_on(client, target, request).await {
                 Ok(response) => return Ok(response),
@@ -135,10 +145,15 @@ impl Pool {
         let address = client.address;
         match client.send(*request).await {
             Ok(response) => {
-                if client.protocol() == Protocol::Http1 {
+                let driven = client.driven();
+                if driven.is_some() {
                     self.keep(target, client);
                 }
-                Ok((response, address))
+                Ok(Answer {
+                    response,
+                    address,
+                    driven,
+                })
             }
             Err(mut error) => {
                 let request = error.take_message().map(Box::new);
@@ -164,7 +179,8 @@ impl Pool {
         client.ready().await.then_some(client)
     }
 
-    fn keep(&self, target: &Target, client: Client) {
+    fn keep(&self, target: &Target, mut client: Client) {
+        client.rests();
         let mut idle = self.idle();
         idle.retain(|(host, _)| host != target);
         if idle.len() >= limits::UPSTREAMS {
@@ -192,7 +208,7 @@ impl Pool {
         let lasting = self.lasting(target, stream.address());
         if !self.secure {
             let protocol = protocols.first().copied().unwrap_or(Protocol::Http1);
-            return Client::begin(stream, lasting, protocol, &self.tasks)
+            return Client::begin(stream, lasting, protocol, &self.drivers, &self.tasks)
                 .await
                 .map_err(UpstreamError::Http);
         }
@@ -201,7 +217,7 @@ impl Pool {
         if !protocols.contains(&protocol) {
             return Err(UpstreamError::Protocol);
         }
-        Client::begin(stream, lasting, protocol, &self.tasks)
+        Client::begin(stream, lasting, protocol, &self.drivers, &self.tasks)
             .await
             .map_err(UpstreamError::Http)
     }
@@ -217,7 +233,14 @@ impl Pool {
 }
 
 /// An answer, and the address of who gave it.
-type Answer = (Response<Incoming>, IpAddr);
+/// An answer.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    /// From where.
+    pub(super) address: IpAddr,
+    /// What brings its body, if the connection is HTTP/1.1.
+    pub(super) driven: Option<Driven>,
+}
 
 /// A request that did not get its answer, and itself if nothing of it went out.
 struct Unsent {

@@ -139,7 +139,7 @@ impl Service {
             Failure::Lookup(LookupError::Failed) => Reason::Other("no DNS server answered"),
             Failure::Busy(text) => Reason::Other(text),
         });
-        self.shared.audit.tell(decision);
+        self.shared.audit.tell(&decision);
     }
 }
 

@@ -413,7 +413,7 @@ async fn an_upstream_that_dies_in_its_answer_ends_the_guests_too() {
         .raw(b"GET / HTTP/1.1\r\nhost: good.example\r\n\r\n")
         .await;
     assert!(
-        answer.contains("content-length: 100") && answer.ends_with("\r\n\r\nhalf"),
+        answer.contains("Content-Length: 100") && answer.ends_with("\r\n\r\nhalf"),
         "{answer}"
     );
 }

@@ -1,0 +1,72 @@
+//! Connections whose work is done by the task that waits for what they bring.
+//!
+//! An HTTP/1.1 connection of the guest and the one to its upstream take turns: in a task of its own, the latter would be
+//! woken for each head and each piece of a body, only to wake the former.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+/// A connection's work. A clone is another handle of the same.
+#[derive(Clone)]
+pub(super) struct Driven(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Driven {
+    /// Does what there is to do. Whether the connection has ended.
+    pub(super) fn drive(&self, cx: &mut Context<'_>) -> bool {
+        let mut work = lock(&self.0);
+        if let Some(working) = work.as_mut()
+            && working.poll_unpin(cx).is_ready()
+        {
+            *work = None;
+        }
+        work.is_none()
+    }
+
+    /// Whatever `poll` waits for, the connection's work is done before it is asked.
+    pub(super) async fn while_polling<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> T {
+        poll_fn(|cx| {
+            self.drive(cx);
+            poll(cx)
+        })
+        .await
+    }
+}
+
+/// All of one connection of the guest.
+#[derive(Default)]
+pub(super) struct Drivers(Mutex<Vec<Driven>>);
+
+impl Drivers {
+    /// Takes the work of one more.
+    pub(super) fn add(&self, work: impl Future<Output = ()> + Send + 'static) -> Driven {
+        let driven = Driven(Arc::new(Mutex::new(Some(Box::pin(work)))));
+        lock(&self.0).push(driven.clone());
+        driven
+    }
+
+    /// Does `doing`, and the work of all meanwhile: also of those that nobody waits for now, whose upstream may hang up or
+    /// still take the rest of a request.
+    pub(super) async fn along<F: Future>(&self, doing: F) -> F::Output {
+        let mut doing = pin!(doing);
+        poll_fn(|cx| {
+            let polled = doing.as_mut().poll(cx);
+            if polled.is_pending() {
+                lock(&self.0).retain(|driven| !driven.drive(cx));
+            }
+            polled
+        })
+        .await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
