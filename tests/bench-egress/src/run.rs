@@ -23,6 +23,9 @@ pub struct Options {
     /// Only these contestants: direct, pass-through, interception, nginx, mitmproxy
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
+    /// Only requests each second: many short rounds, where the machine's speed changes
+    #[arg(long)]
+    requests: bool,
     /// Leave it to the kernel what runs on which core
     #[arg(long)]
     anywhere: bool,
@@ -96,6 +99,7 @@ pub fn run(options: &Options) -> tests::Result {
     for number in 1..=options.rounds {
         let round = round(
             &contestants,
+            options.requests,
             &format!("round {number} of {}", options.rounds),
         )?;
         for (name, sample) in &round {
@@ -112,9 +116,10 @@ fn upstream(directory: &TempDir, cores: Cores) -> tests::Result<contestants::Pro
     Ok(program)
 }
 
-fn round(contestants: &[Contestant], what: &str) -> tests::Result<Round> {
+fn round(contestants: &[Contestant], requests: bool, what: &str) -> tests::Result<Round> {
     let mut samples = Round::new();
-    for measure in [measures::rate, measures::latency, measures::download] {
+    let all = [measures::rate, measures::latency, measures::download];
+    for measure in all.iter().take(if requests { 1 } else { all.len() }) {
         for contestant in contestants {
             progress(contestant, what);
             let some = measure(contestant)?;

@@ -22,8 +22,8 @@ pub(super) struct Client {
     sender: Sender,
     /// Where the upstream is.
     pub(super) address: IpAddr,
-    /// Since when nothing was asked of it.
-    resting: Instant,
+    /// When something was asked of it last.
+    used: Instant,
 }
 
 /// Where a connection goes, and for how long it may.
@@ -64,7 +64,7 @@ impl Client {
         Ok(Self {
             sender,
             address,
-            resting: Instant::now(),
+            used: Instant::now(),
         })
     }
 
@@ -86,7 +86,7 @@ impl Client {
             Sender::Http2(sender) => Some(Self {
                 sender: Sender::Http2(sender.clone()),
                 address: self.address,
-                resting: self.resting,
+                used: self.used,
             }),
         }
     }
@@ -107,15 +107,12 @@ impl Client {
         }
     }
 
-    /// Takes note that it is not used from now on.
-    pub(super) fn rests(&mut self) {
-        self.resting = Instant::now();
-    }
-
-    /// Whether the upstream may be about to end the connection for want of work: none does so after less than
-    /// [`limits::REST`]. Of HTTP/2, where others use it meanwhile, it is never known.
-    pub(super) fn may_have_ended(&self) -> bool {
-        self.protocol() == Protocol::Http2 || self.resting.elapsed() >= limits::REST
+    /// Takes note that something is asked of it now. Whether the upstream may be about to end the connection: for want of
+    /// work none does so after less than [`limits::REST`]; HTTP/2 is ended while others use it, too.
+    pub(super) fn may_end(&mut self) -> bool {
+        let now = Instant::now();
+        let rested = now.duration_since(std::mem::replace(&mut self.used, now));
+        self.protocol() == Protocol::Http2 || rested >= limits::REST
     }
 
     /// What is spoken.

@@ -13,7 +13,8 @@
 //! TLS, so that its program prints a reason and not a failed handshake.
 //!
 //! **What is not passed on:** CONNECT and TRACE, upgrades other than WebSocket, extended CONNECT, informational
-//! answers besides 100 (which hyper gives when a body is first read), and reason phrases.
+//! answers besides 100 (which hyper gives when a body is first read), reason phrases, and how header names are written:
+//! in HTTP/1.1 they go on as `X-Api-Key`, whatever they were.
 //!
 //! **Smuggling.** Nothing is copied: hyper parses the request and writes another one. With both
 //! `Transfer-Encoding` and `Content-Length` the former counts, the latter is dropped and the connection closed

@@ -17,6 +17,8 @@ pub(super) struct Record {
     decision: Option<Decision>,
     told: bool,
     secrets: Option<Arc<Uses>>,
+    /// How much of `secrets` is in the decision.
+    counted: u64,
     /// Bytes of the request's body, as they went to the upstream.
     pub(super) up: Meter,
     /// Bytes of the answer's body, as they went to the guest.
@@ -35,6 +37,7 @@ impl Record {
             decision: Some(decision),
             told: false,
             secrets: None,
+            counted: 0,
             up,
             down,
         }
@@ -65,6 +68,11 @@ impl Record {
         let Some(uses) = self.secrets.clone() else {
             return;
         };
+        // Nothing more, when no body had any.
+        let events = uses.events();
+        if std::mem::replace(&mut self.counted, events) == events {
+            return;
+        }
         let withheld = uses.withheld();
         self.change(|decision| {
             if !withheld.is_empty() && decision.outcome == Outcome::Allowed {

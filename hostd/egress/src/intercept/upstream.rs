@@ -100,8 +100,8 @@ impl Pool {
         protocol: Protocol,
         request: Box<Request<Body>>,
     ) -> Result<Answer, UpstreamError> {
-        let kept = self.kept(target).await;
-        let doubtful = kept.as_ref().is_some_and(Client::may_have_ended);
+        let mut kept = self.kept(target).await;
+        let doubtful = kept.as_mut().is_some_and(Client::may_end);
         let again = doubtful.then(|| repeatable(&request)).flatten();
         let request = match kept {
             None => request,
@@ -179,8 +179,7 @@ impl Pool {
         client.ready().await.then_some(client)
     }
 
-    fn keep(&self, target: &Target, mut client: Client) {
-        client.rests();
+    fn keep(&self, target: &Target, client: Client) {
         let mut idle = self.idle();
         idle.retain(|(host, _)| host != target);
         if idle.len() >= limits::UPSTREAMS {

@@ -58,6 +58,16 @@ impl Uses {
         used.map(|(name, _)| name.clone()).collect()
     }
 
+    /// How much has happened so far: it only grows.
+    pub(crate) fn events(&self) -> u64 {
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        let withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.map(u64::from).sum::<u64>() + withheld.len() as u64
+    }
+
     /// The secrets that were asked for in vain: for another host, or in another place.
     pub(crate) fn withheld(&self) -> Vec<SecretName> {
         self.withheld

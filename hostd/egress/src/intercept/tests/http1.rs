@@ -500,3 +500,47 @@ async fn each_request_is_told_with_its_bytes_and_without_its_query() {
         "box http port 443 GET /x refused: misdirected"
     );
 }
+
+#[tokio::test]
+async fn an_answer_may_come_before_the_end_of_its_request() {
+    const REST: usize = 3 << 20;
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let world = World::new();
+    world
+        .raw_upstream(GOOD, move |mut stream| {
+            let told = told.clone();
+            async move {
+                let mut buffer = vec![0; 64 << 10];
+                let _ = stream.read(&mut buffer).await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly")
+                    .await
+                    .unwrap();
+                let mut rest = 0;
+                while rest < REST {
+                    rest += stream.read(&mut buffer).await.unwrap();
+                }
+                told.send(rest).unwrap();
+            }
+        })
+        .await;
+    let mut guest = world.connect(Wire::Http1, GOOD).await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: good.example\r\ncontent-length: {}\r\n\r\nx",
+        REST + 1
+    );
+    guest.write_all(head.as_bytes()).await.unwrap();
+    let (mut from, mut to) = guest.split();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"early") {
+        assert_ne!(from.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    // All of it: hyper reads the rest of what it was sent, and hands it on.
+    let write = async { to.write_all(&vec![b'x'; REST]).await };
+    let passed = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        tokio::join!(write, heard.recv())
+    });
+    let (written, rest) = passed.await.unwrap();
+    written.unwrap();
+    assert_eq!(rest, Some(REST));
+}
