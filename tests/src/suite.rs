@@ -147,7 +147,12 @@ async fn run_one<S: Subject>(test: Test<S>, shared: &Shared<S>) -> Result<Comple
         Ok(Err(_)) => Err(anyhow::anyhow!("it panicked, see above")),
         Err(_) => Err(anyhow::anyhow!("not done after {DEADLINE:?}")),
     };
-    let cleared = subject.clear().await.context("clearing up after the test");
+    let cleared = match tokio::time::timeout(DEADLINE, subject.clear()).await {
+        Ok(cleared) => cleared.context("clearing up after the test"),
+        Err(_) => Err(anyhow::anyhow!(
+            "clearing up is not done after {DEADLINE:?}"
+        )),
+    };
     match result.and(cleared) {
         Ok(()) => Ok(Completion::Completed),
         Err(error) if error.is::<Missing>() => cannot_run(test.name, &error, shared),

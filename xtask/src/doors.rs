@@ -73,7 +73,8 @@ impl Ports {
     }
 }
 
-/// A running hostd that is reached through them.
+/// A running hostd that is reached through them: stopped, and nothing left of it, when this is dropped, unless it is to be
+/// kept.
 #[derive(Debug)]
 pub struct Doors<'s, 'a> {
     /// Where it is reached.
@@ -83,7 +84,8 @@ pub struct Doors<'s, 'a> {
     /// The certificate by which clients know its HTTPS.
     pub certificate: PathBuf,
     service: &'s Service<'a>,
-    running: Running<'s, 'a>,
+    /// Absent once it is kept or stopped.
+    running: Option<Running<'s, 'a>>,
 }
 
 impl<'s, 'a> Doors<'s, 'a> {
@@ -130,32 +132,48 @@ impl<'s, 'a> Doors<'s, 'a> {
             files: &[(CERTIFICATE, &fs::read(&certificate)?), (KEY, &key)],
             arguments: &arguments,
         };
-        let running = service.start(deployment, &options)?;
-        for port in ports.all() {
-            host.forward(port)?;
-        }
-        Ok(Self {
+        let doors = Self {
             ports,
             token_file,
             certificate,
             service,
-            running,
-        })
+            running: Some(service.start(deployment, &options)?),
+        };
+        for port in ports.all() {
+            host.forward(port)?;
+        }
+        Ok(doors)
     }
 
     /// Leaves all as it is.
-    pub fn keep(self) {
-        self.running.keep();
+    pub fn keep(mut self) {
+        if let Some(running) = self.running.take() {
+            running.keep();
+        }
     }
 
     /// Stops it, and leaves nothing.
     ///
     /// # Errors
     /// When it does not end.
-    pub fn close(self) -> Result<()> {
+    pub fn close(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
         self.ports.shut(self.service.host());
-        self.running.stop()?;
+        running.stop()?;
         remove_files(self.service)
+    }
+}
+
+impl Drop for Doors<'_, '_> {
+    /// On the way of an error, which is what gets told.
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 
@@ -207,11 +225,14 @@ pub fn new_token(path: &Path) -> Result<String> {
 fn new_certificate(path: &Path) -> Result<Vec<u8>> {
     tools::ensure(tools::CERTIFICATES)?;
     let names = format!("subjectAltName=DNS:*.{DOMAIN}");
+    let only = format!("nameConstraints=critical,permitted;DNS:{DOMAIN}");
     let mut openssl = Command::new("openssl");
     openssl
         .args(["req", "-x509", "-batch", "-noenc", "-newkey", "ec"])
         .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
         .args(["-subj", "/CN=Thaw on this machine", "-addext", &names])
+        // Whoever trusts it, trusts it for these names alone.
+        .args(["-addext", &only])
         .args(["-days", VALID_DAYS, "-keyout", "-", "-out"])
         .arg(path);
     let made = openssl.output().context("cannot start openssl")?;

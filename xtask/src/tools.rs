@@ -25,6 +25,14 @@ pub const BUILDING: &[Tool] = &[
 /// What talking to the virtual host needs.
 pub const REMOTE: &[Tool] = &[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")];
 
+/// What the tests of the SDKs use beside them: interpreters, and clients of what sandboxes expose.
+pub const SDK_CLIENTS: &[Tool] = &[
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("curl", "curl"),
+    ("ssh", "openssh-client"),
+];
+
 /// What making certificates needs.
 pub const CERTIFICATES: &[Tool] = &[("openssl", "openssl")];
 

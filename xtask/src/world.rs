@@ -66,16 +66,28 @@ impl<'a> World<'a> {
         serde_json::from_str(&line).context("its servers have received nothing")
     }
 
-    /// Ends it, if it runs, and removes its files.
+    /// Ends it and removes its files.
     ///
     /// # Errors
     /// When the host cannot be asked.
-    pub fn end(&self) -> Result<()> {
+    pub fn close(self) -> Result<()> {
+        self.end()
+    }
+
+    /// The same, if it runs.
+    fn end(&self) -> Result<()> {
         let directory = &self.directory;
         self.host
             .run(&format!(
                 "kill $(cat {directory}/pid 2>/dev/null) 2>/dev/null; rm -rf {directory}"
             ))
             .map(drop)
+    }
+}
+
+impl Drop for World<'_> {
+    /// On the way of an error, which is what gets told.
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }

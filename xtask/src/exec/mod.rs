@@ -9,7 +9,7 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, Read, stdin, stdout},
     process::{Child, Command, Stdio},
     thread::{self, sleep},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +22,8 @@ use crate::host::Host;
 
 /// How often the child and the signals are looked at.
 const TICK: Duration = Duration::from_millis(5);
+/// How often it is asked whether a program still makes sense.
+const VAIN_TICK: Duration = Duration::from_secs(60);
 
 /// A command and its surroundings.
 #[derive(Debug)]
@@ -69,6 +71,49 @@ pub fn run_watched(host: &Host, call: &Call<'_>, mut line: impl FnMut(&str)) -> 
         waiting
             .join()
             .unwrap_or_else(|_| bail!("waiting for the command panicked"))
+    })
+}
+
+/// Runs a program on this machine without input, and gives each line that it prints to `line` as well as to this program's own
+/// output. It is killed when a signal asks this program to end, or when `is_vain`, which is asked now and then. Whether it
+/// ended well.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run_here(
+    program: &mut Command,
+    line: &mut impl FnMut(&str),
+    is_vain: impl Fn() -> bool + Sync,
+) -> Result<bool> {
+    let mut child = program
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.get_program().display()))?;
+    let output = child.stdout.take().context("the program has no output")?;
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| -> Result<bool> {
+            let mut asked = Instant::now();
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    return Ok(status.success());
+                }
+                let ask = asked.elapsed() > VAIN_TICK;
+                if signals::check().is_err() || (ask && is_vain()) {
+                    child.kill()?;
+                    child.wait()?;
+                    return Ok(false);
+                }
+                if ask {
+                    asked = Instant::now();
+                }
+                sleep(TICK);
+            }
+        });
+        watch(output, line);
+        waiting
+            .join()
+            .unwrap_or_else(|_| bail!("waiting for the program panicked"))
     })
 }
 

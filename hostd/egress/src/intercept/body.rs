@@ -42,7 +42,8 @@ pub(super) struct Body {
     source: Source,
     transform: Option<Box<dyn Transform>>,
     map_trailers: Option<TrailerMap>,
-    /// What ends it early, told on the next call: hyper then has sent on what came before it.
+    /// What ends it early, told on the next call: hyper tries to send on what came before it first, and would not if it came
+    /// at once.
     error: Option<BodyError>,
     meter: Meter,
     /// Dropped when the body is done with, however it ended.

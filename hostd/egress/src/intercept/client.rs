@@ -17,13 +17,17 @@ use super::limits;
 use super::protocol::Protocol;
 use super::tasks::Tasks;
 
+/// So many uses show that a connection is one that is kept.
+const UNPROVEN: u32 = 2;
+
 /// Sends requests on one connection.
 pub(super) struct Client {
     sender: Sender,
     /// Where the upstream is.
     pub(super) address: IpAddr,
-    /// When something was asked of it last.
+    /// When something was asked of it last, and how often so far.
     used: Instant,
+    uses: u32,
 }
 
 /// Where a connection goes, and for how long it may.
@@ -65,6 +69,7 @@ impl Client {
             sender,
             address,
             used: Instant::now(),
+            uses: 0,
         })
     }
 
@@ -87,6 +92,7 @@ impl Client {
                 sender: Sender::Http2(sender.clone()),
                 address: self.address,
                 used: self.used,
+                uses: self.uses,
             }),
         }
     }
@@ -107,12 +113,14 @@ impl Client {
         }
     }
 
-    /// Takes note that something is asked of it now. Whether the upstream may be about to end the connection: for want of
-    /// work none does so after less than [`limits::REST`]; HTTP/2 is ended while others use it, too.
-    pub(super) fn may_end(&mut self) -> bool {
+    /// Counts one more use. Whether the upstream has to be expected to end the connection instead of answering: some servers
+    /// do so after their first answer, without a word, and all after a rest ([`limits::REST`]). HTTP/2 is ended while others
+    /// use it, too.
+    pub(super) fn use_again(&mut self) -> bool {
         let now = Instant::now();
         let rested = now.duration_since(std::mem::replace(&mut self.used, now));
-        self.protocol() == Protocol::Http2 || rested >= limits::REST
+        self.uses = self.uses.saturating_add(1);
+        self.protocol() == Protocol::Http2 || self.uses <= UNPROVEN || rested >= limits::REST
     }
 
     /// What is spoken.

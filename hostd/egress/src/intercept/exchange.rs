@@ -1,5 +1,6 @@
 //! One request's way through: checked, rewritten, sent, and its answer back.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -177,11 +178,19 @@ impl Exchange {
             address,
             driven,
         } = sent.map_err(|error| match error {
-            // Nothing else of ours can fail there.
-            UpstreamError::Http(error) if error.is_user() => Problem::ClientBody,
-            error => Problem::Upstream {
-                target: target.clone(),
-                error,
+            // One of the body's has a cause; without one the connection was ended by us.
+            UpstreamError::Http(error) if error.is_user() && error.source().is_some() => {
+                Problem::ClientBody
+            }
+            error => match self.common.outside.check(&target) {
+                Ok(_) => Problem::Upstream {
+                    target: target.clone(),
+                    error,
+                },
+                Err(refusal) => Problem::Policy {
+                    target: target.clone(),
+                    refusal,
+                },
             },
         })?;
         record.answered(address);

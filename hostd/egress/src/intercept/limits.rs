@@ -34,7 +34,8 @@ pub(super) const H2_PING_EVERY: Duration = Duration::from_secs(60);
 /// A peer that does not answer that in time is gone.
 pub(super) const H2_PING_TIME: Duration = Duration::from_secs(20);
 
-/// After how long without work an upstream may end a connection of HTTP/1.1.
+/// After how long without work an upstream may end a connection of HTTP/1.1: the shortest times that servers are
+/// configured with are whole seconds.
 pub(super) const REST: Duration = Duration::from_millis(500);
 /// Hosts that one cleartext HTTP connection of a guest may have upstream connections to at a time.
 pub(super) const UPSTREAMS: usize = 8;

@@ -66,7 +66,6 @@ pub(super) fn address(
     Ok(())
 }
 
-/// `host`, or `host:port` where the scheme would have another one.
 /// Whether a head is what [`address`] would make of it, as most are.
 fn is_addressed(head: &request::Parts, target: &Target, opened: &Opened) -> bool {
     let default_port = if opened.secure() { 443 } else { 80 };
@@ -82,6 +81,7 @@ fn is_addressed(head: &request::Parts, target: &Target, opened: &Opened) -> bool
         && hosts.next().is_none()
 }
 
+/// `host`, or `host:port` where the scheme would have another one.
 fn host_text(target: &Target, default_port: u16) -> String {
     let text = target.to_string();
     let default = format!(":{default_port}");

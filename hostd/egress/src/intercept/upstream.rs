@@ -93,7 +93,8 @@ impl Pool {
     /// Sends a request and gives the answer, and from where.
     ///
     /// A connection that was kept may have ended meanwhile. What was not sent is sent again on a new one, and so
-    /// is what was, once, if it may be sent twice (RFC 9110, section 9.2.2) and has no body.
+    /// is what was, once, if it may be sent twice (RFC 9110, section 9.2.2) and has no body. A copy for that is made where an
+    /// end has to be expected ([`Client::use_again`]), and not for each request of a connection that is in steady use.
     pub(super) async fn send(
         &self,
         target: &Target,
@@ -101,7 +102,7 @@ impl Pool {
         request: Box<Request<Body>>,
     ) -> Result<Answer, UpstreamError> {
         let mut kept = self.kept(target).await;
-        let doubtful = kept.as_mut().is_some_and(Client::may_end);
+        let doubtful = kept.as_mut().is_some_and(Client::use_again);
         let again = doubtful.then(|| repeatable(&request)).flatten();
         let request = match kept {
             None => request,
@@ -231,7 +232,6 @@ impl Pool {
     }
 }
 
-/// An answer, and the address of who gave it.
 /// An answer.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,

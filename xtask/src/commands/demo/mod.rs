@@ -81,7 +81,7 @@ pub fn demonstrate(
 
     host.end_forward(port);
     running.stop()?;
-    world.end()?;
+    world.close()?;
     std::fs::remove_file(&thaw.token_file)?;
     shown
 }

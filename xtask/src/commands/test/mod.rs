@@ -5,7 +5,7 @@ mod sdks;
 
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use self::end_to_end::Selection;
@@ -116,23 +116,11 @@ fn run_native(tests: &[TestProgram], filter: Option<&str>, tally: &mut Tally) ->
             .current_dir(&test.directory)
             .env("CARGO_MANIFEST_DIR", &test.directory);
         let mut told = 0;
-        if !run_here(&mut program, &mut |line| told += tally.line(line))? {
+        let mut line = |line: &str| told += tally.line(line);
+        if !exec::run_here(&mut program, &mut line, || false)? {
             tally.step_failed(&name, told);
         }
     }
     step.done();
     Ok(())
-}
-
-/// Runs a test program on this machine, and gives what it prints to `line`, too. Whether it ended well.
-fn run_here(program: &mut Command, line: &mut impl FnMut(&str)) -> Result<bool> {
-    let mut child = program
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.get_program().display()))?;
-    if let Some(output) = child.stdout.take() {
-        exec::watch(output, line);
-    }
-    Ok(child.wait()?.success())
 }

@@ -4,18 +4,20 @@ use std::{process::Command, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::run_here;
 use crate::{
     deployment::Deployment,
     doors::{Doors, Ports},
+    exec,
     host::Host,
     products::{self, Products},
     progress,
     service::Service,
+    tools,
     world::World,
 };
 
-/// The name of this hostd: it works beside what `up` has started.
+/// The name of this hostd. It works beside what `up` has started, which must be left alone meanwhile: what is left behind in the
+/// end is told by what there is more than before.
 const NAME: &str = "sdk-test";
 /// Of a hostd's log, after a failure.
 const SHOWN_LINES: u32 = 60;
@@ -35,6 +37,7 @@ pub fn run(
     host: &Host,
     line: &mut impl FnMut(&str),
 ) -> Result<bool> {
+    tools::ensure(tools::SDK_CLIENTS)?;
     let packages = products::sdks()?;
     let binaries = products.program("thaw")?.parent().context("no directory")?;
     let before = Remains::look(host)?;
@@ -58,7 +61,7 @@ pub fn run(
         .env("THAW_INGRESS", format!("127.0.0.1:{ingress}"))
         .env("THAW_CERTIFICATE", &doors.certificate)
         .env("THAW_SDK_PACKAGES", packages);
-    let passed = run_here(program, line)?;
+    let passed = exec::run_here(program, line, || host.symptoms().is_some())?;
     let log = service.log(SHOWN_LINES);
     let panics = host.run(&format!(
         "grep -c 'panicked at' {} || true",
@@ -68,7 +71,7 @@ pub fn run(
         println!("--- hostd\n{log}");
     }
     doors.close()?;
-    world.end()?;
+    world.close()?;
     ensure!(panics.trim() == "0", "hostd panicked:\n{log}");
     before.is_all(host)?;
     Ok(passed)

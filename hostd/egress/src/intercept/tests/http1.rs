@@ -544,3 +544,30 @@ async fn an_answer_may_come_before_the_end_of_its_request() {
     written.unwrap();
     assert_eq!(rest, Some(REST));
 }
+
+#[tokio::test]
+async fn a_policy_that_changes_ends_what_an_upstream_still_sends_in_the_clear() {
+    let world = World::new();
+    world
+        .raw_upstream(GOOD, |mut stream| async move {
+            let mut buffer = [0; 1024];
+            let _ = stream.read(&mut buffer).await;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun";
+            let _ = stream.write_all(head).await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+    let mut guest = world.connect(Wire::Http1, GOOD).await;
+    guest
+        .write_all(b"GET / HTTP/1.1\r\nhost: good.example\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"begun") {
+        assert_ne!(guest.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    world.outside.changed.notify_waiters();
+    let rest = guest.read_to_end(&mut answer);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), rest).await;
+    assert!(ended.is_ok() && answer.ends_with(b"begun"));
+}
