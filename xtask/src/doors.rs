@@ -132,12 +132,14 @@ impl<'s, 'a> Doors<'s, 'a> {
             files: &[(CERTIFICATE, &fs::read(&certificate)?), (KEY, &key)],
             arguments: &arguments,
         };
+        let running = service.start(deployment, &options);
+        let running = running.inspect_err(|_| drop(remove_files(service)))?;
         let doors = Self {
             ports,
             token_file,
             certificate,
             service,
-            running: Some(service.start(deployment, &options)?),
+            running: Some(running),
         };
         for port in ports.all() {
             host.forward(port)?;

@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// Does the work of an HTTP/1.1 connection, as long as what it brings is waited for.
+    /// What does the work of an HTTP/1.1 connection, for those who wait for what it brings.
     pub(super) fn driven(&self) -> Option<Driven> {
         match &self.sender {
             Sender::Http1(_, driven) => Some(driven.clone()),
