@@ -11,7 +11,7 @@ use tests::bench::Table;
 use crate::contestants::{self, Contestant, DIRECT, MITMPROXY, NGINX, OPENED, PASSED, Programs};
 use crate::contestants::{NAMES, Surroundings};
 use crate::cores::{self, Cores};
-use crate::measures::{self, DOWNLOAD, P50, P99, RATE, Sample};
+use crate::measures::{self, DOWNLOAD, MEASURES, P50, P99, RATE, Sample};
 use crate::room;
 
 /// How to measure.
@@ -23,9 +23,10 @@ pub struct Options {
     /// Only these contestants: direct, pass-through, interception, nginx, mitmproxy
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
-    /// Only requests each second: many short rounds, where the machine's speed changes
-    #[arg(long)]
-    requests: bool,
+    /// Only these measures: requests, latency, download. One alone allows many short rounds, where the machine's speed
+    /// changes
+    #[arg(long, value_name = "MEASURE", value_delimiter = ',', value_parser = MEASURES.map(|(name, _)| name))]
+    measure: Vec<String>,
     /// Leave it to the kernel what runs on which core
     #[arg(long)]
     anywhere: bool,
@@ -99,7 +100,7 @@ pub fn run(options: &Options) -> tests::Result {
     for number in 1..=options.rounds {
         let round = round(
             &contestants,
-            options.requests,
+            &options.measure,
             &format!("round {number} of {}", options.rounds),
         )?;
         for (name, sample) in &round {
@@ -116,10 +117,10 @@ fn upstream(directory: &TempDir, cores: Cores) -> tests::Result<contestants::Pro
     Ok(program)
 }
 
-fn round(contestants: &[Contestant], requests: bool, what: &str) -> tests::Result<Round> {
+fn round(contestants: &[Contestant], only: &[String], what: &str) -> tests::Result<Round> {
     let mut samples = Round::new();
-    let all = [measures::rate, measures::latency, measures::download];
-    for measure in all.iter().take(if requests { 1 } else { all.len() }) {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    for (_, measure) in MEASURES.into_iter().filter(|(name, _)| wanted(name)) {
         for contestant in contestants {
             progress(contestant, what);
             let some = measure(contestant)?;

@@ -7,6 +7,7 @@
 //! ```
 
 mod accept;
+mod buffers;
 mod connection;
 mod counters;
 mod dial;
