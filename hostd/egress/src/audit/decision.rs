@@ -128,9 +128,14 @@ impl Decision {
 
     /// About this target.
     pub fn about(mut self, target: &Target) -> Self {
+        self.set_target(target);
+        self
+    }
+
+    /// Says that it is about this target.
+    pub fn set_target(&mut self, target: &Target) {
         self.host = Some(target.host.clone());
         self.port = target.port;
-        self
     }
 
     /// Refused, and why.

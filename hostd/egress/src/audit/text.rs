@@ -15,14 +15,19 @@ const MAX_SECRET_NAME: usize = 128;
 /// The path of a request without its query, cut after 512 bytes. It is taken from the request as
 /// the guest wrote it, when no secret is in it yet.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PathText(Box<str>);
+pub struct PathText(Arc<str>);
 
 impl PathText {
     /// The path of `uri`. Call it before anything is substituted.
     pub fn of(uri: &Uri) -> Self {
         // `http` lets through bytes that no path has; a line of the log stays a line.
+        let path = uri.path();
+        if path.len() <= MAX_PATH && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Self(path.into());
+        }
         let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
-        Self(uri.path().chars().take(MAX_PATH).map(visible).collect())
+        let text: String = path.chars().take(MAX_PATH).map(visible).collect();
+        Self(text.into())
     }
 
     /// The text.

@@ -45,7 +45,7 @@ pub(super) struct Body {
     /// What ends it early, told on the next call: hyper tries to send on what came before it first, and would not if it came
     /// at once.
     error: Option<BodyError>,
-    meter: Meter,
+    meter: Option<Meter>,
     /// Dropped when the body is done with, however it ended.
     _until_end: Option<Box<dyn Send>>,
 }
@@ -91,7 +91,7 @@ impl Body {
             transform: None,
             map_trailers: None,
             error: None,
-            meter: Meter::default(),
+            meter: None,
             _until_end: None,
         }
     }
@@ -125,7 +125,7 @@ impl Body {
 
     /// Counts it.
     pub(super) fn metered(mut self, meter: Meter) -> Self {
-        self.meter = meter;
+        self.meter = Some(meter);
         self
     }
 
@@ -198,7 +198,9 @@ impl Body {
     }
 
     fn count(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.meter.add(frame.data_ref().map_or(0, Bytes::len));
+        if let Some(meter) = &self.meter {
+            meter.add(frame.data_ref().map_or(0, Bytes::len));
+        }
         frame
     }
 

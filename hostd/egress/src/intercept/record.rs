@@ -45,7 +45,7 @@ impl Record {
 
     /// Says where it goes.
     pub(super) fn about(&mut self, target: &Target) {
-        self.decision = self.decision.take().map(|decision| decision.about(target));
+        self.change(|decision| decision.set_target(target));
     }
 
     /// Says from where the answer came.

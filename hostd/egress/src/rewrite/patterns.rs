@@ -51,6 +51,7 @@ impl Patterns {
         sorted.retain(|(text, _)| text.len() >= SHORTEST);
         // Moves pointers to the texts, and copies none. By index, too, so that the first of equal ones stays first.
         sorted.sort_unstable_by(|(one, a), (other, b)| (&one[..], a).cmp(&(&other[..], b)));
+        sorted.dedup_by(|(later, _), (first, _)| later == first);
         let mut patterns = Self {
             by_start: HashMap::new(),
             starts: vec![0; PAIRS / BITS].into_boxed_slice(),
@@ -131,6 +132,10 @@ impl Patterns {
             .get(self.by_start.get(rest.first_chunk()?)?.clone())?;
         let mut found = None;
         for length in SHORTEST.. {
+            // Soon there is one at most, and many bytes are compared at once.
+            if let [(text, index)] = alike {
+                return only(text, *index, rest, last).or(found);
+            }
             if let Some((text, index)) = alike.first().filter(|(text, _)| text.len() == length) {
                 let (index, length) = (*index, text.len());
                 found = Some(Found::Text { index, length });
@@ -149,6 +154,15 @@ impl Patterns {
         }
         found
     }
+}
+
+/// What is at a place where nothing but this text may be.
+fn only(text: &[u8], index: usize, rest: &[u8], last: bool) -> Option<Found> {
+    if rest.starts_with(text) {
+        let length = text.len();
+        return Some(Found::Text { index, length });
+    }
+    (!last && text.starts_with(rest)).then_some(Found::Open)
 }
 
 fn searcher(texts: &[(Zeroizing<Vec<u8>>, usize)]) -> Option<Searcher> {
@@ -170,4 +184,50 @@ fn after(
 fn place(two: [u8; SHORTEST]) -> (usize, u64) {
     let pair = usize::from(u16::from_be_bytes(two));
     (pair / BITS, 1 << (pair % BITS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`Patterns::find`] says, looked for text by text at each place.
+    fn slowly(texts: &[Vec<u8>], bytes: &[u8], last: bool) -> Option<(usize, Found)> {
+        let texts = || {
+            texts
+                .iter()
+                .enumerate()
+                .filter(|(_, t)| t.len() >= SHORTEST)
+        };
+        (0..bytes.len()).find_map(|at| {
+            let rest = &bytes[at..];
+            let goes_on = |text: &[u8]| text.len() > rest.len() && text.starts_with(rest);
+            if !last && texts().any(|(_, text)| goes_on(text)) {
+                return Some((at, Found::Open));
+            }
+            let here = texts().filter(|(_, text)| rest.starts_with(text));
+            let (index, text) =
+                here.max_by_key(|(index, text)| (text.len(), usize::MAX - index))?;
+            let length = text.len();
+            Some((at, Found::Text { index, length }))
+        })
+    }
+
+    #[test]
+    fn the_same_is_found_as_by_looking_for_each_text_at_each_place() {
+        bolero::check!()
+            .with_test_time(std::time::Duration::from_secs(1))
+            .with_type::<(Vec<Vec<u8>>, Vec<u8>, bool)>()
+            .for_each(|(texts, bytes, last)| {
+                // Few different bytes, so that something is found.
+                let small = |bytes: &[u8]| bytes.iter().map(|b| b % 3).collect::<Vec<u8>>();
+                let texts: Vec<_> = texts.iter().take(6).map(|text| small(text)).collect();
+                let bytes = small(bytes);
+                let patterns = Patterns::new(texts.iter().cloned().map(Zeroizing::new).collect());
+                assert_eq!(
+                    patterns.find(&bytes, *last),
+                    slowly(&texts, &bytes, *last),
+                    "{texts:?} in {bytes:?}"
+                );
+            });
+    }
 }

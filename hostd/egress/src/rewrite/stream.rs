@@ -12,8 +12,8 @@ use super::transform::Transform;
 pub(super) struct Replacing<R> {
     patterns: Arc<Patterns>,
     replacement: R,
-    /// What may be the beginning of a text.
-    held: Zeroizing<Vec<u8>>,
+    /// What may be the beginning of a text: nothing, mostly.
+    held: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl<R> Replacing<R>
@@ -24,16 +24,19 @@ where
         Self {
             patterns,
             replacement,
-            held: Zeroizing::default(),
+            held: None,
         }
     }
 
-    /// All of a text at once; nothing, if it stays what it is.
+    /// All of a text at once, in which something was found; nothing, if it stays what it is.
     pub(super) fn whole(&mut self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.patterns.find(text, true)?;
         let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
         self.pass(text, true, &mut out);
         (out[..] != *text).then_some(out)
+    }
+
+    fn hold(&mut self, rest: &[u8]) {
+        self.held = (!rest.is_empty()).then(|| Zeroizing::new(rest.to_vec()));
     }
 
     /// Passes on what is decided; gives the length of what was.
@@ -64,28 +67,30 @@ where
     R: FnMut(usize) -> Option<Zeroizing<Vec<u8>>> + Send,
 {
     fn feed(&mut self, chunk: Bytes) -> Bytes {
-        if self.held.is_empty() {
+        let held = self.held.take();
+        if held.is_none() {
             // Nearly every chunk goes on as it is.
             match self.patterns.find(&chunk, false) {
                 None => return chunk,
                 Some((at, Found::Open)) => {
-                    self.held.extend_from_slice(&chunk.slice(at..));
+                    self.hold(chunk.get(at..).unwrap_or_default());
                     return chunk.slice(..at);
                 }
                 Some((_, Found::Text { .. })) => {}
             }
         }
-        let mut all = std::mem::take(&mut self.held);
+        let mut all = held.unwrap_or_default();
         all.extend_from_slice(&chunk);
         let mut out = Vec::with_capacity(all.len());
         let passed = self.pass(&all, false, &mut out);
-        self.held
-            .extend_from_slice(all.get(passed..).unwrap_or_default());
+        self.hold(all.get(passed..).unwrap_or_default());
         out.into()
     }
 
     fn finish(&mut self) -> Bytes {
-        let held = std::mem::take(&mut self.held);
+        let Some(held) = self.held.take() else {
+            return Bytes::new();
+        };
         let mut out = Vec::new();
         self.pass(&held, true, &mut out);
         out.into()
