@@ -23,8 +23,8 @@ pub struct Options {
     /// Only these contestants: direct, pass-through, interception, nginx, mitmproxy
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
-    /// Only these measures: requests, latency, download. One alone allows many short rounds, where the machine's speed
-    /// changes
+    /// In the rounds only these measures: requests, latency, download. One alone allows many short rounds, where the
+    /// machine's speed changes
     #[arg(long, value_name = "MEASURE", value_delimiter = ',', value_parser = MEASURES.map(|(name, _)| name))]
     measure: Vec<String>,
     /// Leave it to the kernel what runs on which core

@@ -132,8 +132,8 @@ impl Decision {
         self
     }
 
-    /// Says that it is about this target.
-    pub fn set_target(&mut self, target: &Target) {
+    /// The same.
+    pub(crate) fn set_target(&mut self, target: &Target) {
         self.host = Some(target.host.clone());
         self.port = target.port;
     }

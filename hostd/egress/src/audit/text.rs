@@ -100,6 +100,8 @@ mod tests {
         assert_eq!(path.as_str().len(), MAX_PATH);
         let path = PathText::of(&"/a?b=/c".parse().unwrap());
         assert_eq!(path.as_str(), "/a");
+        let path = PathText::of(&"/ä/b".parse().unwrap());
+        assert_eq!(path.as_str(), "/?/b");
     }
 
     #[test]

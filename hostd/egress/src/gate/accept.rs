@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
-use super::buffers;
 use super::connection::Connections;
 use super::refuse::reset;
 
@@ -63,7 +62,6 @@ async fn serve(
     place: OwnedSemaphorePermit,
     undecided: OwnedSemaphorePermit,
 ) {
-    buffers::of_guest(&guest);
     // The local end has the address that the guest meant: nobody else has a socket there.
     if let Ok(destination) = guest.local_addr() {
         connections.serve(guest, destination, undecided).await;

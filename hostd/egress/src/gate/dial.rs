@@ -2,14 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::{Reached, Shared, buffers};
+use super::{Reached, Shared};
 use crate::policy::{Host, HostName, Refusal, Target};
 use crate::resolver::LookupError;
 
@@ -162,9 +161,7 @@ impl Shared {
     }
 
     async fn connect_one(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let start = Instant::now();
         let stream = timeout(self.limits.connect, TcpStream::connect(address)).await??;
-        buffers::of_host(&stream, start.elapsed());
         // The guest's own stack has decided already what is one packet.
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -7,7 +7,6 @@
 //! ```
 
 mod accept;
-mod buffers;
 mod connection;
 mod counters;
 mod dial;

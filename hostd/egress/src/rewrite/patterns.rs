@@ -132,7 +132,7 @@ impl Patterns {
             .get(self.by_start.get(rest.first_chunk()?)?.clone())?;
         let mut found = None;
         for length in SHORTEST.. {
-            // Soon there is one at most, and many bytes are compared at once.
+            // Where only one is left, many bytes are compared at once.
             if let [(text, index)] = alike {
                 return only(text, *index, rest, last).or(found);
             }
