@@ -32,7 +32,7 @@ use crate::vmm::process::Launcher;
 
 /// Events that a slow watcher may be behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;
-/// Records of ended sandboxes that are kept at most.
+/// Records of one organisation's ended sandboxes that are kept at most.
 const MAX_ENDED_RECORDS: usize = 10_000;
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -161,8 +161,9 @@ impl Services {
         };
         let id = &snapshot.manifest().id;
         // Everybody may restore what the operator has saved, but not with the operator's secrets.
-        let own = caller.owns(snapshot.manifest().description.organisation.as_deref());
-        let kept = own.then(|| networks.kept.of(id)).flatten();
+        let owner = snapshot.manifest().description.organisation.as_deref();
+        let own = caller.owns(owner);
+        let kept = own.then(|| networks.kept.of(owner, id)).flatten();
         if spec.inherit && kept.is_none() {
             return Err(Error::SecretsNotKept(id.to_string()));
         }
@@ -171,9 +172,9 @@ impl Services {
 
     /// A sandbox with these secrets is being saved. To be said before anybody can know the snapshot: they are
     /// forgotten with it.
-    pub fn keep_secrets(&self, snapshot: &SnapshotId, secrets: Arc<Bindings>) {
+    pub fn keep_secrets(&self, owner: Option<&str>, snapshot: &SnapshotId, secrets: Arc<Bindings>) {
         if let Some(networks) = &self.networks {
-            networks.kept.keep(snapshot.clone(), secrets);
+            networks.kept.keep(owner, snapshot.clone(), secrets);
         }
     }
 

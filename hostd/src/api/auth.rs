@@ -2,13 +2,14 @@
 
 use std::task::{Context, Poll};
 
-use futures::future::Either;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response, header};
 use tonic::{Extensions, Status};
 use tower::{Layer, Service};
 
 use super::needs::{self, Need};
+use super::while_admitted;
 use crate::config::Token;
 use crate::error::{Error, Result};
 use crate::tenancy::{Caller, Tokens};
@@ -67,7 +68,8 @@ pub struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    fn admit(&self, request: &mut Request<Body>) -> Result<()> {
+    /// Who calls, if that is of any matter.
+    fn admit(&self, request: &mut Request<Body>) -> Result<Option<Caller>> {
         let need = needs::of(request.uri().path());
         let caller = match &self.door {
             None => Some(Caller::operator()),
@@ -75,7 +77,7 @@ impl<S> Guarded<S> {
         };
         // Load balancers ask for health without a token.
         if need == Need::Nothing {
-            return Ok(());
+            return Ok(None);
         }
         let caller = caller.ok_or(Error::Unauthenticated)?;
         match need {
@@ -83,18 +85,23 @@ impl<S> Guarded<S> {
             Need::Scope(scope) => caller.may(scope)?,
             Need::Operator => caller.must_be_operator()?,
         }
-        request.extensions_mut().insert(caller);
-        Ok(())
+        request.extensions_mut().insert(caller.clone());
+        Ok(Some(caller))
     }
 }
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, std::future::Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<
+        Either<S::Future, Ready<Result<Response<Body>, S::Error>>>,
+        BoxFuture<'static, Result<Response<Body>, S::Error>>,
+    >;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -102,10 +109,14 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.admit(&mut request) {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(Some(caller)) if !caller.is_operator() => {
+                let answer = self.inner.call(request);
+                Either::Right(Box::pin(while_admitted::answer(caller, answer)))
+            }
+            Ok(_) => Either::Left(Either::Left(self.inner.call(request))),
             Err(error) => {
                 let refusal = Status::from(error).into_http();
-                Either::Right(std::future::ready(Ok(refusal)))
+                Either::Left(Either::Right(ready(Ok(refusal))))
             }
         }
     }

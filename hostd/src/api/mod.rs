@@ -18,6 +18,7 @@ pub mod sandboxes;
 pub mod snapshots;
 pub mod status;
 pub mod tokens;
+mod while_admitted;
 pub mod wire;
 
 use std::pin::Pin;

@@ -121,7 +121,7 @@ impl Database {
         .await
     }
 
-    /// Forgets records that ended before `before`, and the oldest beyond `most`. Returns how many.
+    /// Forgets records that ended before `before`, and of each organisation the oldest beyond `most`. Returns how many.
     pub async fn prune_sandboxes(
         &self,
         before: SystemTime,
@@ -130,8 +130,10 @@ impl Database {
         self.call(move |connection| {
             let old = connection.execute("DELETE FROM sandboxes WHERE ended < ?", [micros(before)])?;
             let many = connection.execute(
-                "DELETE FROM sandboxes WHERE id IN
-                   (SELECT id FROM sandboxes WHERE ended IS NOT NULL ORDER BY ended DESC, id DESC LIMIT -1 OFFSET ?)",
+                "DELETE FROM sandboxes WHERE id IN (SELECT id FROM
+                   (SELECT id, ROW_NUMBER() OVER (PARTITION BY organisation ORDER BY ended DESC, id DESC) AS place
+                    FROM sandboxes WHERE ended IS NOT NULL)
+                 WHERE place > ?)",
                 params![most as i64],
             )?;
             Ok(old + many)
@@ -236,5 +238,30 @@ mod tests {
             }
         }
         assert_eq!(seen, 300);
+    }
+
+    #[tokio::test]
+    async fn of_each_organisation_the_latest_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("db")).unwrap();
+        let owners: [Option<Organisation>; 2] = [None, Some("acme".parse().unwrap())];
+        let mut kept = Vec::new();
+        for (owner, count) in owners.into_iter().zip([2, 5]) {
+            for second in 0..count {
+                let record = Record {
+                    organisation: owner.clone(),
+                    ..failed(second)
+                };
+                database.put_sandbox(&record).await.unwrap();
+                if count - second <= 3 {
+                    kept.push(record.id);
+                }
+            }
+        }
+        let pruned = database.prune_sandboxes(SystemTime::UNIX_EPOCH, 3).await;
+        assert_eq!(pruned.unwrap(), 2);
+        for id in kept {
+            assert!(database.sandbox(id).await.unwrap().is_some());
+        }
     }
 }

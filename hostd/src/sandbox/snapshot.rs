@@ -99,7 +99,8 @@ impl Actor {
             Ok((pending, description)) => {
                 let id = pending.id().clone();
                 if let Some(network) = machine.network() {
-                    self.services.keep_secrets(&id, network.secrets());
+                    let owner = description.organisation.as_deref();
+                    self.services.keep_secrets(owner, &id, network.secrets());
                 }
                 let services = self.services.clone();
                 self.services.tasks.spawn(async move {

@@ -340,6 +340,8 @@ async fn a_revoked_token_ends_its_sessions_and_its_children() {
     session.send(Message::text("{\"hello\":1}")).await.unwrap();
     let echo = answer(&mut session).await;
     assert_eq!(echo, Message::text("{\"hello\":1}"));
+    let watched = child.sandboxes().watch(WatchRequest::default()).await;
+    let mut events = watched.unwrap().into_inner();
 
     let list = tokens_of(&house).await;
     let revoke = |id: String| async {
@@ -352,6 +354,11 @@ async fn a_revoked_token_ends_its_sessions_and_its_children() {
     };
     assert_eq!(u16::from(close.code), 1008);
     assert!(close.reason.contains("revoked"), "{}", close.reason);
+    let end = tokio::time::timeout(PATIENCE, async {
+        while events.message().await?.is_some() {}
+        Ok(())
+    });
+    is(end.await.unwrap(), Code::Unauthenticated, "UNAUTHENTICATED");
     is(child.boot().await, Code::Unauthenticated, "UNAUTHENTICATED");
     is(
         tenant.boot().await,
