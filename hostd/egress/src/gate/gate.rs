@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,6 +14,10 @@ use super::counters::{Counters, Counts};
 use super::pipes::Pipes;
 use super::{Shared, Sockets};
 use crate::resolver;
+
+/// The congestion control towards the guest, which is on the same machine: the plain one, that every kernel has. Those
+/// made for long ways, as BBR, pace what they send, and a timer for each segment costs more here than sending it.
+const NEARBY: &[u8] = b"reno";
 
 /// One sandbox's running proxy. It ends, and all connections with it, when it is dropped;
 /// [`Gate::close`] waits for that.
@@ -28,6 +33,8 @@ impl Gate {
     /// # Errors
     /// The runtime cannot take the sockets, for want of descriptors or memory.
     pub fn start(shared: Shared, sockets: Sockets) -> io::Result<Self> {
+        // What is accepted has it as well. Where the host's is another one, that is no worse than slower.
+        let _ = SockRef::from(&sockets.tcp).set_tcp_congestion(NEARBY);
         let tcp = TcpListener::from_std(sockets.tcp)?;
         let dns_udp = UdpSocket::from_std(sockets.dns_udp)?;
         let dns_tcp = TcpListener::from_std(sockets.dns_tcp)?;
