@@ -13,10 +13,10 @@ const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// In memory alone: a hostd that starts again has none.
 #[derive(Debug, Default)]
-pub struct Kept(Mutex<HashMap<Owner, LruCache<SnapshotId, Arc<Bindings>>>>);
+pub struct Kept(Mutex<Secrets>);
 
-/// An organisation's name; nothing is the operator.
-type Owner = Option<String>;
+/// By owner: an organisation's name, or nothing for the operator.
+type Secrets = HashMap<Option<String>, LruCache<SnapshotId, Arc<Bindings>>>;
 
 impl Kept {
     /// The sandbox had these when it was saved.
@@ -44,7 +44,7 @@ impl Kept {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, LruCache<SnapshotId, Arc<Bindings>>>> {
+    fn lock(&self) -> MutexGuard<'_, Secrets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

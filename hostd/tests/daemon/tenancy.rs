@@ -380,6 +380,22 @@ async fn a_revoked_token_ends_its_sessions_and_its_children() {
     is(revoke("x".into()).await, Code::NotFound, "TOKEN_NOT_FOUND");
 }
 
+#[tokio::test]
+async fn who_revokes_its_own_token_is_told() {
+    let house = House::start().await;
+    let tenant = house.tenant(token("acme", &[TokenScope::Tokens])).await;
+    let [own] = &tokens_of(&house).await[..] else {
+        panic!("there is one")
+    };
+    let revoke = || {
+        let id = own.id.clone();
+        let tenant = &tenant;
+        async move { tenant.tokens().revoke(RevokeTokenRequest { id }).await }
+    };
+    revoke().await.unwrap();
+    is(revoke().await, Code::Unauthenticated, "UNAUTHENTICATED");
+}
+
 async fn answer(session: &mut Socket) -> Message {
     loop {
         let message = tokio::time::timeout(PATIENCE, session.next()).await;

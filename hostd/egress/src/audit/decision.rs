@@ -132,7 +132,7 @@ impl Decision {
         self
     }
 
-    /// The same.
+    /// The same, in place.
     pub(crate) fn set_target(&mut self, target: &Target) {
         self.host = Some(target.host.clone());
         self.port = target.port;

@@ -20,11 +20,11 @@ pub struct PathText(Arc<str>);
 impl PathText {
     /// The path of `uri`. Call it before anything is substituted.
     pub fn of(uri: &Uri) -> Self {
-        // `http` lets through bytes that no path has; a line of the log stays a line.
         let path = uri.path();
         if path.len() <= MAX_PATH && path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Self(path.into());
         }
+        // `http` lets through bytes that no path has; a line of the log stays a line.
         let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
         let text: String = path.chars().take(MAX_PATH).map(visible).collect();
         Self(text.into())
