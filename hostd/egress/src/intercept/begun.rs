@@ -103,14 +103,10 @@ impl Begun {
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut *rest).poll_frame(cx);
         match &self.driven {
-            // It was asked for now, and may be there already.
-            Some(driven) if polled.is_pending() => {
-                driven.drive(cx);
-                Pin::new(rest).poll_frame(cx)
-            }
-            _ => polled,
+            // It may be there already, and is given when it was asked for.
+            Some(driven) => driven.poll_with(cx, |cx| Pin::new(&mut *rest).poll_frame(cx)),
+            None => Pin::new(rest).poll_frame(cx),
         }
     }
 

@@ -17,30 +17,66 @@ use futures::future::BoxFuture;
 
 /// A connection's work. A clone is another handle of the same.
 #[derive(Clone)]
-pub(super) struct Driven(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+pub(super) struct Driven(Arc<Mutex<Work>>);
+
+struct Work {
+    /// Nothing, once it has ended.
+    working: Option<BoxFuture<'static, ()>>,
+    /// Whether it was polled since [`Drivers::along`] looked last: what happened after that has woken the task.
+    polled: bool,
+}
 
 impl Driven {
-    /// Does what there is to do. Whether the connection has ended.
-    pub(super) fn drive(&self, cx: &mut Context<'_>) -> bool {
-        let mut work = lock(&self.0);
-        if let Some(working) = work.as_mut()
-            && working.poll_unpin(cx).is_ready()
-        {
-            *work = None;
-        }
-        work.is_none()
+    fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Work {
+            working: Some(Box::pin(work)),
+            polled: false,
+        })))
     }
 
-    /// Whatever `poll` waits for, the connection's work is done before it is asked.
+    /// Asks `poll`, and once more after the connection's work if it waits for that.
+    pub(super) fn poll_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let polled = poll(cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        {
+            let mut work = lock(&self.0);
+            work.drive(cx);
+            work.polled = true;
+        }
+        poll(cx)
+    }
+
+    /// Waits for `poll`, and does the connection's work meanwhile.
     pub(super) async fn while_polling<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> T {
-        poll_fn(|cx| {
+        poll_fn(|cx| self.poll_with(cx, &mut poll)).await
+    }
+}
+
+impl Work {
+    /// Does what there is to do.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(working) = &mut self.working
+            && working.poll_unpin(cx).is_ready()
+        {
+            self.working = None;
+        }
+    }
+
+    /// The same, unless it was done already. Whether there will be more.
+    fn drive_once(&mut self, cx: &mut Context<'_>) -> bool {
+        if !std::mem::take(&mut self.polled) {
             self.drive(cx);
-            poll(cx)
-        })
-        .await
+        }
+        self.working.is_some()
     }
 }
 
@@ -51,7 +87,7 @@ pub(super) struct Drivers(Mutex<Vec<Driven>>);
 impl Drivers {
     /// Takes the work of one more.
     pub(super) fn add(&self, work: impl Future<Output = ()> + Send + 'static) -> Driven {
-        let driven = Driven(Arc::new(Mutex::new(Some(Box::pin(work)))));
+        let driven = Driven::new(work);
         lock(&self.0).push(driven.clone());
         driven
     }
@@ -63,7 +99,7 @@ impl Drivers {
         poll_fn(|cx| {
             let polled = doing.as_mut().poll(cx);
             if polled.is_pending() {
-                lock(&self.0).retain(|driven| !driven.drive(cx));
+                lock(&self.0).retain(|driven| lock(&driven.0).drive_once(cx));
             }
             polled
         })
