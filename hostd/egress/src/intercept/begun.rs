@@ -104,7 +104,7 @@ impl Begun {
             return Poll::Ready(None);
         };
         match &self.driven {
-            // It may be there already, and is given when it was asked for.
+            // hyper reads it when it was asked for: it may be there at once.
             Some(driven) => driven.poll_with(cx, |cx| Pin::new(&mut *rest).poll_frame(cx)),
             None => Pin::new(rest).poll_frame(cx),
         }

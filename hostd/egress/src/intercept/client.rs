@@ -73,7 +73,8 @@ impl Client {
         })
     }
 
-    /// Whether another request may be sent: waits for the end of the one before on HTTP/1.1.
+    /// Whether another request may be given to [`Client::send`]: waits for the end of the one before on HTTP/1.1. An end that
+    /// nobody has noticed yet is told there.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
             Sender::Http1(sender, driven) => {
@@ -162,13 +163,14 @@ where
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     let driven = drivers.add(async move {
         tokio::select! {
+            // A request that waits here does not go out on a connection that is to end: it is given back.
             biased;
+            () = until => {}
             ended = connection.with_upgrades() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "an upstream's HTTP/1.1 connection ended");
                 }
             }
-            () = until => {}
         }
     });
     Ok((sender, driven))
@@ -198,13 +200,48 @@ where
     tasks.spawn(async move {
         tokio::select! {
             biased;
+            () = until => {}
             ended = connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "an upstream's HTTP/2 connection ended");
                 }
             }
-            () = until => {}
         }
     });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::super::tasks::Scope;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_does_not_go_out_on_a_connection_that_is_to_end() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (drivers, scope) = (Drivers::default(), Scope::new());
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let lasting = Lasting {
+            address: Ipv4Addr::LOCALHOST.into(),
+            until: Box::pin(async { drop(ended.await) }),
+        };
+        let begun = Client::begin(ours, lasting, Protocol::Http1, &drivers, &scope.0).await;
+        let mut client = begun.unwrap();
+        let sending = async {
+            assert!(client.ready().await);
+            end.send(()).unwrap();
+            let request = Request::new(Body::whole(Bytes::new()));
+            client.send(request).await
+        };
+        let mut unsent = drivers.along(sending).await.unwrap_err();
+        assert!(unsent.take_message().is_some());
+        let mut sent = Vec::new();
+        theirs.read_to_end(&mut sent).await.unwrap();
+        assert!(sent.is_empty());
+    }
 }

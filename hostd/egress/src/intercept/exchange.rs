@@ -9,7 +9,7 @@ use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::Body;
+use super::body::{Body, BodyError};
 use super::inbound::{self, Passed};
 use super::problem::Problem;
 use super::protocol::Protocol;
@@ -178,10 +178,7 @@ impl Exchange {
             address,
             driven,
         } = sent.map_err(|error| match error {
-            // One of the body's has a cause; without one the connection was ended by us.
-            UpstreamError::Http(error) if error.is_user() && error.source().is_some() => {
-                Problem::ClientBody
-            }
+            UpstreamError::Http(error) if is_of_body(&error) => Problem::ClientBody,
             error => match self.common.outside.check(&target) {
                 Ok(_) => Problem::Upstream {
                     target: target.clone(),
@@ -200,4 +197,9 @@ impl Exchange {
         let passed = inbound::answer(response, driven, rewriting, upgrade, bodiless).await?;
         Ok((passed, Way { target, address }))
     }
+}
+
+/// Whether it was the request's body that broke off. To hyper a connection that we end is an error of its user's, too.
+fn is_of_body(error: &hyper::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<BodyError>())
 }

@@ -167,7 +167,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is kept and alive: HTTP/1.1's only handle, or another one of HTTP/2's.
+    /// A connection that is kept and not known to have ended: HTTP/1.1's only handle, or another one of HTTP/2's.
     async fn kept(&self, target: &Target) -> Option<Client> {
         let mut client = {
             let mut idle = self.idle();

@@ -54,29 +54,39 @@ async fn a_connection_that_the_upstream_closes_after_each_answer_is_dialled_agai
     }
 }
 
-/// Servers end connections that were quiet for a while, without a word before.
+/// Servers end connections that were quiet for a while, without a word before. What was not sent yet goes on a new one, also
+/// what may not be sent twice.
 #[tokio::test]
 async fn a_kept_connection_that_ended_is_dialled_again() {
-    let world = World::new();
-    world
-        .raw_upstream(GOOD, |mut stream| async move {
-            let mut buffer = [0; 1024];
-            let _ = stream.read(&mut buffer).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-                .await;
-        })
-        .await;
-    let mut guest = world.connect(Wire::Http1, GOOD).await;
-    for n in 1..=5 {
-        guest
-            .write_all(b"GET / HTTP/1.1\r\nhost: good.example\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = [0; 40];
-        guest.read_exact(&mut answer).await.unwrap();
-        assert!(answer.ends_with(b"\r\n\r\nok"));
-        assert_eq!(world.dialled().len(), n);
+    for request in [
+        "GET / HTTP/1.1\r\nhost: good.example\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: good.example\r\ncontent-length: 4\r\n\r\nbody",
+    ] {
+        let world = World::new();
+        let (ended, mut ends) = tokio::sync::mpsc::channel(1);
+        world
+            .raw_upstream(GOOD, move |mut stream| {
+                let ended = ended.clone();
+                async move {
+                    let mut buffer = [0; 1024];
+                    let _ = stream.read(&mut buffer).await;
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                        .await;
+                    drop(stream);
+                    let _ = ended.send(()).await;
+                }
+            })
+            .await;
+        let mut guest = world.connect(Wire::Http1, GOOD).await;
+        for n in 1..=5 {
+            guest.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 40];
+            guest.read_exact(&mut answer).await.unwrap();
+            assert!(answer.ends_with(b"\r\n\r\nok"), "{request}");
+            assert_eq!(world.dialled().len(), n, "{request}");
+            ends.recv().await.unwrap();
+        }
     }
 }
 
@@ -570,4 +580,33 @@ async fn a_policy_that_changes_ends_what_an_upstream_still_sends_in_the_clear() 
     let rest = guest.read_to_end(&mut answer);
     let ended = tokio::time::timeout(std::time::Duration::from_secs(20), rest).await;
     assert!(ended.is_ok() && answer.ends_with(b"begun"));
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_ends_what_waits_for_an_answer_and_is_told_as_its() {
+    let world = World::new();
+    let (came, mut comes) = tokio::sync::mpsc::channel(1);
+    world
+        .raw_upstream(GOOD, move |mut stream| {
+            let came = came.clone();
+            async move {
+                let mut buffer = [0; 1024];
+                let _ = stream.read(&mut buffer).await;
+                let _ = came.send(()).await;
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+    let mut guest = world.connect(Wire::Http1, GOOD).await;
+    guest
+        .write_all(b"GET / HTTP/1.1\r\nhost: good.example\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    comes.recv().await.unwrap();
+    let forbidden = &world.outside.forbidden;
+    forbidden.lock().unwrap().push(GOOD.to_owned());
+    world.outside.changed.notify_waiters();
+    let mut answer = String::new();
+    guest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
