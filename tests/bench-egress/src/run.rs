@@ -177,7 +177,11 @@ fn print(table: &Table, cores: Cores, options: &Options) -> tests::Result {
     // What hosts send with. Where client and upstream share a core they share its cache, and what an upstream that is not
     // paced (CUBIC) writes ahead has left it before the client reads it.
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
-    let about = format!("{model}, {}, {}", cores.describe(), control.trim());
+    let about = format!(
+        "{model}, {}, congestion control {}",
+        cores.describe(),
+        control.trim()
+    );
     table.print(&about);
     if let Some(path) = &options.json {
         fs::write(path, format!("{:#}\n", table.to_json(&about)))

@@ -104,6 +104,7 @@ impl Body {
 
     /// Rewrites now what is all there, if it is short then as well: its length is known before its head goes out.
     pub(super) fn settled(mut self) -> Self {
+        // Nothing is waited for, and so nobody has to be woken.
         let whole = matches!(&self.source, Source::Stream(begun) if begun.is_whole());
         let (mut length, mut cx) = (0, Context::from_waker(Waker::noop()));
         while whole && length < SETTLED {

@@ -3,9 +3,10 @@
 //! An HTTP/1.1 connection of the guest and the one to its upstream take turns: in a task of its own, the latter would be
 //! woken for each head and each piece of a body, only to wake the former.
 //!
-//! **Invariant:** one task alone drives a connection, that of [`Drivers::along`]: whoever polled last is woken. This holds
-//! because what waits for HTTP/1.1 upstreams is all of one HTTP/1.1 connection of the guest. A connection's own work
-//! neither drives nor adds another one: locks are held while it is polled.
+//! **Invariant:** one task alone drives a connection, that of [`Drivers::along`], and with its own waker: whoever polled last
+//! is woken, and what a waiter has driven is not polled again in that turn. This holds because what waits for HTTP/1.1
+//! upstreams is all of one HTTP/1.1 connection of the guest. A connection's own work neither drives nor adds another one:
+//! locks are held while it is polled.
 
 use std::future::poll_fn;
 use std::pin::pin;

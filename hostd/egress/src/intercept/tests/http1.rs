@@ -607,6 +607,8 @@ async fn a_policy_that_changes_ends_what_waits_for_an_answer_and_is_told_as_its(
     forbidden.lock().unwrap().push(GOOD.to_owned());
     world.outside.changed.notify_waiters();
     let mut answer = String::new();
-    guest.read_to_string(&mut answer).await.unwrap();
+    let read = guest.read_to_string(&mut answer);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
+    ended.expect("an end").unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
